@@ -1,0 +1,106 @@
+"""What can go wrong, and what the caller should do about it.
+
+AllocatorError
+ ├─ SpecError(path, value, expected)   one field of a spec is wrong: the owner mends the file
+ ├─ SpecErrors(errors)                 every wrong field of one spec
+ ├─ ArgumentError(name, value, expected)   a function was called with a value outside its domain
+ ├─ RecordError(reason)                one record is dead-lettered, the worker goes on
+ ├─ TopicError(topic, found, expected, repair)  a topic is not as it must be: refuse to start
+ ├─ TopicErrors(errors)                every such topic of one deployment
+ ├─ StateError(found, expected, repair)    the state on disk or in the log cannot be trusted: refuse to start
+ ├─ Fenced                             this owner is no longer the owner: stop the partition, do not retry
+ └─ UnknownExperiment(name)            nobody has published weights, or a spec, under that name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "AllocatorError",
+    "ArgumentError",
+    "Fenced",
+    "RecordError",
+    "SpecError",
+    "SpecErrors",
+    "StateError",
+    "TopicError",
+    "TopicErrors",
+    "UnknownExperiment",
+]
+
+
+class AllocatorError(Exception):
+    """Base of every error this project raises on purpose."""
+
+
+class SpecError(AllocatorError):
+    """One field of a spec: `path` as in ``arms[2].id``, the value found, and what was expected."""
+
+    def __init__(self, path: str, value: Any, expected: str) -> None:
+        self.path, self.value, self.expected = path, value, expected
+        super().__init__(f"{path}: {value!r}: expected {expected}")
+
+
+class SpecErrors(AllocatorError):
+    """Every error of one spec at once, in the order of the file."""
+
+    def __init__(self, errors: Iterable[SpecError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+class ArgumentError(AllocatorError, ValueError):
+    """A function's argument is outside its domain."""
+
+    def __init__(self, name: str, value: Any, expected: str) -> None:
+        self.name, self.value, self.expected = name, value, expected
+        super().__init__(f"{name}: {value!r}: expected {expected}")
+
+
+class RecordError(AllocatorError):
+    """A record that cannot be used; `reason` goes into the dead letter."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class TopicError(AllocatorError):
+    """A topic whose partitions or clean-up policy would lose or misplace records."""
+
+    def __init__(self, topic: str, found: str, expected: str, repair: str) -> None:
+        self.topic, self.found, self.expected, self.repair = topic, found, expected, repair
+        super().__init__(f"{topic} has {found}, needs {expected}. Repair: {repair}")
+
+
+class TopicErrors(AllocatorError):
+    """Every topic that is not as it must be, in the order of `streams.topics`."""
+
+    def __init__(self, errors: Iterable[TopicError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+
+class StateError(AllocatorError):
+    """State that contradicts itself or the log it came from."""
+
+    def __init__(self, found: str, expected: str, repair: str) -> None:
+        self.found, self.expected, self.repair = found, expected, repair
+        super().__init__(f"found {found}, expected {expected}. Repair: {repair}")
+
+
+class Fenced(AllocatorError):
+    """Another worker owns the partition now."""
+
+
+class UnknownExperiment(AllocatorError, KeyError):
+    """No experiment of that name is known here."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return f"no experiment {self.name!r} is known here"

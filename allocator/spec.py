@@ -1,0 +1,377 @@
+"""An experiment's spec: what the owner writes, checked, with every default filled in.
+
+`load_experiment` reads YAML or JSON text (or the mapping it holds) and reports every error at once, each with the path
+to its field. The record on the experiments topic is the same spec with nothing left out, so it is read by the same
+function. Nothing here knows about weights or data.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, cast, get_args
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from allocator.durations import format_duration, parse_duration
+from allocator.errors import ArgumentError, SpecError, SpecErrors
+from allocator.spec_text import parse_text
+
+__all__ = [
+    "ARMS_MAX",
+    "METRICS_MAX",
+    "SEGMENTS_MAX",
+    "Arm",
+    "Constraints",
+    "Experiment",
+    "Metric",
+    "Policy",
+    "Status",
+    "load_experiment",
+]
+
+ARMS_MAX = 100
+METRICS_MAX = 50
+SEGMENTS_MAX = 1000
+
+Status = Literal["running", "paused", "stopped"]
+MetricType = Literal["binary", "value", "count"]
+Direction = Literal["up", "down"]
+Aggregate = Literal["sum", "max", "last"]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(gt=0, description="seconds; a spec file may say 100ms, 10m, 7d")]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NAME_RULE = "a name of at most 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
+
+
+class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One alternative; `params` is handed to the router's caller unchanged."""
+
+    id: Name
+    params: dict[str, Any] = {}
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """What a reward measures, and how a unit's rewards become one number.
+
+    A unit without a reward has the value 0. `aggregate` says what several rewards of one unit make: their sum, their
+    maximum, or the last by time. A binary metric takes 0 and 1 and its maximum.
+    """
+
+    type: MetricType = "binary"
+    direction: Direction = "up"
+    window_s: Seconds = field(default=86400.0, name="window")
+    resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
+    aggregate: Aggregate = "sum"
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """A policy by its registered name, with its parameters."""
+
+    name: str = "thompson"
+    params: dict[str, Any] = {}
+
+
+class Constraints(Struct, frozen=True, kw_only=True):
+    """What the policy's weights must respect before they are published."""
+
+    floor: Annotated[Share, Meta(description="least share of every arm")] = 0.02
+    warmup: Annotated[int, Meta(ge=0, description="units an arm needs before weights leave the even split")] = 100
+    max_shift: Annotated[float, Meta(gt=0, le=1, description="largest change of an arm's share in one update")] = 0.1
+    dead_band: Annotated[Share, Meta(description="changes of at most this share are not published")] = 0.01
+
+
+class Experiment(Struct, frozen=True, kw_only=True):
+    """A checked spec. Build it with `load_experiment`, which fills in the defaults."""
+
+    experiment: Name
+    arms: tuple[Arm, ...]
+    control: Name
+    metrics: dict[str, Metric]
+    objective: str
+    policy: Policy = Policy()
+    constraints: Constraints = Constraints()
+    fallback: Name
+    unit: str = "unit"
+    segments: tuple[str, ...] = ()
+    enrolment: Share = 1.0
+    holdback: Share = 0.0
+    period_s: Seconds = field(default=86400.0, name="period")
+    publish_interval_s: Seconds = field(default=1.0, name="publish_interval")
+    lease_s: Seconds = field(default=60.0, name="lease")
+    clock_skew_s: Seconds = field(default=5.0, name="clock_skew")
+    owner: str = ""
+    hypothesis: str = ""
+    status: Status = "running"
+    revision: Annotated[int, Meta(ge=1)] = 1
+
+    @property
+    def arm_ids(self) -> tuple[str, ...]:
+        """Arm names in their fixed order."""
+        return tuple(arm.id for arm in self.arms)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metric names in the order of the moments."""
+        return tuple(self.metrics)
+
+
+def load_experiment(source: str | Mapping[str, Any]) -> Experiment:
+    """The checked experiment of a YAML or JSON text, or of the mapping it holds.
+
+    Raises
+    ------
+    SpecErrors : every field that is wrong, in the order of the spec.
+    """
+    if isinstance(source, str):
+        source = parse_text(source)
+    if not isinstance(source, Mapping):
+        raise SpecErrors([SpecError("spec", source, "a mapping with at least: experiment, arms, metrics, objective")])
+    reader = _Reader(source)
+    experiment = reader.experiment()
+    if reader.errors:
+        raise SpecErrors(reader.errors)
+    return experiment
+
+
+_MISSING: Any = object()
+_STATUSES: Sequence[str] = get_args(Status)
+_DIRECTIONS: Sequence[str] = get_args(Direction)
+
+
+class _Reader:
+    """Walks one spec and collects what is wrong instead of stopping at the first."""
+
+    def __init__(self, source: Mapping[str, Any]) -> None:
+        self.source = source
+        self.errors: list[SpecError] = []
+
+    def experiment(self) -> Experiment:
+        source = self.source
+        self._known_fields("", source, Experiment)
+        name = self._name("experiment", source.get("experiment", _MISSING))
+        arms = self._arms(source.get("arms", _MISSING))
+        ids = [arm.id for arm in arms]
+        first = ids[0] if ids else ""
+        control = self._one_of("control", source.get("control", first), ids, "arm")
+        metrics = self._metrics(source.get("metrics", _MISSING))
+        names = list(metrics)
+        objective = self._one_of("objective", source.get("objective", names[0] if len(names) == 1 else _MISSING), names, "metric")
+        constraints = self._constraints(source.get("constraints", {}), len(arms))
+        policy = self._policy(source.get("policy", "thompson"), ids)
+        publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
+        return Experiment(
+            experiment=name,
+            arms=tuple(arms),
+            control=control,
+            metrics=metrics,
+            objective=objective,
+            policy=policy,
+            constraints=constraints,
+            fallback=self._one_of("fallback", source["fallback"], ids, "arm") if "fallback" in source else control,
+            unit=self._text("unit", source.get("unit", "unit")),
+            segments=self._segments(source.get("segments", ())),
+            enrolment=self._share("enrolment", source.get("enrolment", 1.0)),
+            holdback=self._share("holdback", source.get("holdback", 0.0)),
+            period_s=self._duration("period", source.get("period", 86400.0)),
+            publish_interval_s=publish_interval_s,
+            lease_s=self._lease(source.get("lease", max(60.0, 3 * publish_interval_s)), publish_interval_s),
+            clock_skew_s=self._duration("clock_skew", source.get("clock_skew", 5.0)),
+            owner=self._text("owner", source.get("owner", "")),
+            hypothesis=self._text("hypothesis", source.get("hypothesis", "")),
+            status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),
+            revision=self._whole("revision", source.get("revision", 1), 1),
+        )
+
+    def _error(self, path: str, value: Any, expected: str) -> None:
+        self.errors.append(SpecError(path, "missing" if value is _MISSING else value, expected))
+
+    def _known_fields(self, path: str, found: Mapping[str, Any], struct: type[Struct]) -> None:
+        known = [f.encode_name for f in msgspec.structs.fields(struct)]
+        for key in found:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, 1)
+                hint = f"a known field; did you mean {near[0]!r}?" if near else f"one of {', '.join(known)}"
+                self._error(f"{path}{key}", found[key], hint)
+
+    def _name(self, path: str, value: Any) -> str:
+        if isinstance(value, str) and _NAME.fullmatch(value):
+            return value
+        self._error(path, value, _NAME_RULE)
+        return ""
+
+    def _text(self, path: str, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        self._error(path, value, "a text")
+        return ""
+
+    def _one_of(self, path: str, value: Any, allowed: Sequence[str], what: str) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        if allowed:
+            near = difflib.get_close_matches(str(value), allowed, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            article = "an" if what[0] in "aeiou" else "a"
+            self._error(path, value, f"{article} {what}: one of {', '.join(allowed)}{hint}")
+        return ""
+
+    def _lease(self, value: Any, publish_interval_s: float) -> float:
+        seconds = self._duration("lease", value)
+        if seconds < 2 * publish_interval_s:  # routers would fall back between two publications
+            self._error("lease", value, f"at least twice publish_interval, {format_duration(2 * publish_interval_s)}")
+        return seconds
+
+    def _number(self, path: str, value: Any, expected: str, holds: Callable[[float], bool]) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf and holds(value):
+            return float(value)
+        self._error(path, value, expected)
+        return math.nan
+
+    def _share(self, path: str, value: Any) -> float:
+        return self._number(path, value, "a share between 0 and 1", lambda x: 0 <= x <= 1)
+
+    def _whole(self, path: str, value: Any, least: int) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+            return value
+        self._error(path, value, f"a whole number of at least {least}")
+        return least
+
+    def _duration(self, path: str, value: Any) -> float:
+        try:
+            return parse_duration(value)
+        except ArgumentError as error:
+            self._error(path, value, error.expected)
+            return 1.0
+
+    def _list(self, path: str, value: Any, what: str, most: int) -> Sequence[Any]:
+        if not isinstance(value, (list, tuple)):
+            self._error(path, value, f"a list of {what}")
+            return ()
+        if len(value) > most:
+            self._error(path, f"{len(value)} {what}", f"at most {most}")
+        return value
+
+    def _arms(self, value: Any) -> list[Arm]:
+        items = self._list("arms", value, "arms, such as [a, b]", ARMS_MAX)
+        if value is not _MISSING and isinstance(value, (list, tuple)) and not value:
+            self._error("arms", value, "at least one arm")
+        arms: list[Arm] = []
+        seen: set[str] = set()
+        for i, item in enumerate(items):
+            path = f"arms[{i}]"
+            params: Any = {}
+            if isinstance(item, Mapping):
+                self._known_fields(f"{path}.", item, Arm)
+                params = item.get("params", {})
+                if not isinstance(params, Mapping):
+                    self._error(f"{path}.params", params, "a mapping")
+                    params = {}
+                path = f"{path}.id"
+                name = self._name(path, item.get("id", _MISSING))
+            else:
+                name = self._name(path, item)
+            if name in seen:
+                self._error(path, name, "a name no other arm has")
+            elif name:
+                seen.add(name)
+                arms.append(Arm(id=name, params=dict(params)))
+        return arms
+
+    def _metrics(self, value: Any) -> dict[str, Metric]:
+        if not isinstance(value, Mapping) or not value:
+            self._error("metrics", value, "a mapping of at least one metric, such as {thumbs_up: binary}")
+            return {}
+        if len(value) > METRICS_MAX:
+            self._error("metrics", f"{len(value)} metrics", f"at most {METRICS_MAX}")
+        return {self._name(f"metrics.{name}", name): self._metric(f"metrics.{name}", found) for name, found in value.items()}
+
+    def _metric(self, path: str, value: Any) -> Metric:
+        if isinstance(value, str):
+            value = {"type": value}
+        if not isinstance(value, Mapping):
+            self._error(path, value, "binary, value, count, or a mapping with type, direction, window, resolution, aggregate")
+            return Metric()
+        self._known_fields(f"{path}.", value, Metric)
+        kind = self._one_of(f"{path}.type", value.get("type", "binary"), ["binary", "value", "count"], "metric type")
+        whole = kind in ("binary", "count")
+        aggregate = self._one_of(
+            f"{path}.aggregate",
+            value.get("aggregate", "max" if kind == "binary" else "sum"),
+            ["max"] if kind == "binary" else ["sum", "max", "last"],
+            "aggregate",
+        )
+        expected = "1 for a binary or count metric" if whole else "a step greater than 0"
+        resolution = self._number(
+            f"{path}.resolution",
+            value.get("resolution", 1.0 if whole else 1e-6),
+            expected,
+            lambda x: x == 1 if whole else x > 0,
+        )
+        return Metric(
+            type=cast(MetricType, kind),
+            direction=cast(Direction, self._one_of(f"{path}.direction", value.get("direction", "up"), _DIRECTIONS, "direction")),
+            window_s=self._duration(f"{path}.window", value.get("window", 86400.0)),
+            resolution=resolution,
+            aggregate=cast(Aggregate, aggregate),
+        )
+
+    def _policy(self, value: Any, arms: Sequence[str]) -> Policy:
+        from allocator.policies import policy_of  # noqa: PLC0415  policies are built on specs
+
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+            self._error("policy", value, "a policy's name, or a mapping with its name and parameters")
+            return Policy()
+        beside = {k: v for k, v in value.items() if k not in ("name", "params")}
+        params = value.get("params", {})
+        if not isinstance(params, Mapping):
+            self._error("policy.params", params, "a mapping of the policy's parameters")
+            params = {}
+        for key in [key for key in beside if key in params]:
+            self._error(f"policy.{key}", beside[key], "a parameter given once, beside the name or in params")
+        policy = Policy(name=value["name"], params={str(k): v for k, v in {**params, **beside}.items()})
+        try:
+            policy_of(policy, arms)
+        except SpecError as error:
+            self.errors.append(error)
+        return policy
+
+    def _constraints(self, value: Any, arms: int) -> Constraints:
+        if not isinstance(value, Mapping):
+            self._error("constraints", value, "a mapping of floor, warmup, max_shift, dead_band")
+            return Constraints()
+        self._known_fields("constraints.", value, Constraints)
+        default = Constraints()
+        most = 1 / arms if arms else 1.0
+        return Constraints(
+            floor=self._number(
+                "constraints.floor",
+                value.get("floor", min(default.floor, most / 2)),
+                f"a share between 0 and {most:.4g}, one over the number of arms",
+                lambda x: 0 <= x <= most,
+            ),
+            warmup=self._whole("constraints.warmup", value.get("warmup", default.warmup), 0),
+            max_shift=self._number(
+                "constraints.max_shift",
+                value.get("max_shift", default.max_shift),
+                "a share above 0, at most 1",
+                lambda x: 0 < x <= 1,
+            ),
+            dead_band=self._share("constraints.dead_band", value.get("dead_band", default.dead_band)),
+        )
+
+    def _segments(self, value: Any) -> tuple[str, ...]:
+        names: list[str] = []
+        for i, item in enumerate(self._list("segments", value, "segment names", SEGMENTS_MAX)):
+            name = self._name(f"segments[{i}]", item)
+            if name in names:
+                self._error(f"segments[{i}]", name, "a name no other segment has")
+            names.append(name)
+        return tuple(names)

@@ -1,0 +1,65 @@
+"""The weights of one experiment as they are published: the contract with every router, in any language.
+
+Shares are parts per million that sum to 1 000 000, in the spec's order of arms. Seeds are published, so that a router
+derives nothing. `assignment` says how a unit's arm follows from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["PPM", "Gate", "Holdback", "WeightedArm", "Weights"]
+
+PPM = 1_000_000
+
+Ppm = Annotated[int, Meta(ge=0, le=PPM)]
+Seed = Annotated[int, Meta(ge=0, lt=2**32, description="seed of the unit's xxh64")]
+
+
+class WeightedArm(Struct, frozen=True, gc=False):
+    """One arm's share."""
+
+    id: str
+    ppm: Ppm
+    seed: Seed
+
+
+class Gate(Struct, frozen=True, gc=False):
+    """A share of units, chosen by a hash bucket below `ppm`."""
+
+    ppm: Ppm
+    seed: Seed
+
+
+class Holdback(Struct, frozen=True, gc=False):
+    """The share of enrolled units kept on one arm and never trained on."""
+
+    ppm: Ppm
+    seed: Seed
+    arm: str
+
+
+class Weights(Struct, frozen=True, kw_only=True):
+    """One publication of weights.
+
+    `version` grows by one with every publication of the experiment. After `valid_until` (seconds since the epoch) a router
+    serves `fallback` and logs no exposure. `inputs` maps a join partition to the sequence number of its newest partial.
+    """
+
+    experiment: str
+    segment: str | None = None
+    version: Annotated[int, Meta(ge=1)]
+    status: Literal["running", "paused", "stopped"] = "running"
+    arms: tuple[WeightedArm, ...]
+    enrolment: Gate
+    holdback: Holdback
+    assign: Literal["rendezvous-xxh64"] = "rendezvous-xxh64"
+    valid_until: float
+    fallback: str
+    policy: str
+    reason: str
+    spec_hash: str
+    ts: float
+    inputs: dict[str, int] = {}
