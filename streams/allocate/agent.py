@@ -1,0 +1,199 @@
+"""The allocate agent of one partition of the partials topic: it owns the experiments whose names hash there.
+
+A step is: partials summed → decided, for each experiment that is due → committed together with the weights and the decisions.
+An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, or when its lease is to
+be renewed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from allocator.decide import Decision as PureDecision
+from allocator.decide import decide, renew_at
+from allocator.spec import Experiment
+from allocator.weights import Weights
+from streams.allocate.totals import Totals
+from streams.metrics import Metrics
+from streams.partitioning import partition_of
+from streams.queues import SourceQueue
+from streams.records import ArmState, Decision, MetricState, Partial, encode
+from streams.specs import Specs
+from streams.state import Ledger, Output
+from streams.topics import Topics
+
+__all__ = ["AllocateAgent", "AllocateSettings"]
+
+log = logging.getLogger(__name__)
+
+PARTIAL_PREFIX = b"partial|"
+WEIGHTS_PREFIX = b"weights|"
+
+decode_partial = msgspec.json.Decoder(Partial).decode
+decode_weights = msgspec.json.Decoder(Weights).decode
+
+
+@dataclass(frozen=True, slots=True)
+class AllocateSettings:
+    """What all allocate agents of a worker share. `partitions` counts those of every topic written or owned."""
+
+    topics: Topics
+    partitions: Mapping[str, int]
+
+
+class AllocateAgent:
+    """State and steps of one partition."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: AllocateSettings,
+        specs: Specs,
+        published: Mapping[str, Weights],
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.ledger = ledger
+        self.totals: dict[str, Totals] = {}
+        self.weights: dict[str, Weights] = {}
+        """Last published, by experiment."""
+        self.decided: dict[str, PureDecision] = {}
+        """Last decided, by experiment; not every decision is published."""
+        self._settings, self._specs, self._published = settings, specs, published
+        self._metrics, self._clock = metrics, clock
+        self._pending: set[str] = set()
+        self._next_at: dict[str, float] = {}
+        self._specs_seen = -1
+
+    def restore(self) -> None:
+        for _, value in self.ledger.store.scan(PARTIAL_PREFIX):
+            partial = decode_partial(value)
+            self.totals.setdefault(partial.experiment, Totals()).replace(partial)
+        for key, value in self.ledger.store.scan(WEIGHTS_PREFIX):
+            self.weights[key[len(WEIGHTS_PREFIX) :].decode()] = decode_weights(value)
+
+    async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
+        topic = self._settings.topics.partials
+        queue = queues[topic]
+        keys: list[bytes] = []
+        values: list[bytes | None] = []
+        outputs: list[Output] = []
+        applied = {topic: queue.next} if queue.batches else {}
+        for batch in queue.take(len(queue.batches)):
+            self._sum(batch.payload, keys, values)
+        self._take_specs(keys, values, outputs)
+        now = self._clock()
+        for experiment in self.owned():
+            if self._due_at(experiment) <= now:
+                self._decide(experiment, now, keys, values, outputs)
+        if applied or outputs:
+            await self.ledger.commit(applied, keys, values, outputs)
+        due = min(map(self._due_at, self.owned()), default=None)
+        return None if due is None else max(0.001, due - self._clock())
+
+    def owned(self) -> Iterator[Experiment]:
+        """The experiments this partition decides for."""
+        topic = self._settings.topics.partials
+        for name, experiment in self._specs.current.items():
+            if partition_of(name, self._settings.partitions[topic]) == self.ledger.partition:
+                yield experiment
+
+    def owns(self, name: str) -> bool:
+        """Whether this partition decides for the experiment."""
+        return partition_of(name, self._settings.partitions[self._settings.topics.partials]) == self.ledger.partition
+
+    # -- steps -----------------------------------------------------------------------------------------------------------------------
+
+    def _sum(self, records: list[object], keys: list[bytes], values: list[bytes | None]) -> None:
+        """Replace what is older; only that is committed."""
+        for record in records:
+            if record.value is None:
+                continue
+            partial = decode_partial(record.value)
+            if self.totals.setdefault(partial.experiment, Totals()).replace(partial):
+                keys.append(PARTIAL_PREFIX + record.key)
+                values.append(record.value)
+                self._pending.add(partial.experiment)
+
+    def _take_specs(self, keys: list[bytes], values: list[bytes | None], outputs: list[Output]) -> None:
+        """A changed spec is a reason to decide; a removed one takes its weights with it."""
+        if self._specs.changes == self._specs_seen:
+            return
+        self._specs_seen = self._specs.changes
+        self._pending.update(self._specs.current)
+        for name in self.weights.keys() - self._specs.current.keys():
+            del self.weights[name]
+            self.decided.pop(name, None)
+            keys.append(WEIGHTS_PREFIX + name.encode())
+            values.append(None)
+            outputs.append(self._output(self._settings.topics.weights, name, None))
+
+    def _due_at(self, experiment: Experiment) -> float:
+        name = experiment.experiment
+        earliest = self._next_at.get(name, 0.0)
+        previous = self._previous(name)
+        if name in self._pending or previous is None:
+            return earliest
+        return max(earliest, renew_at(experiment, previous))
+
+    def _previous(self, name: str) -> Weights | None:
+        """The newest weights known: from the ledger, or from the topic if the ledger was lost, so that versions never go back."""
+        mine, theirs = self.weights.get(name), self._published.get(name)
+        if mine is None or (theirs is not None and theirs.version > mine.version):
+            return theirs
+        return mine
+
+    def _decide(
+        self, experiment: Experiment, now: float, keys: list[bytes], values: list[bytes | None], outputs: list[Output]
+    ) -> None:
+        name = experiment.experiment
+        totals = self.totals.setdefault(name, Totals())
+        started = time.perf_counter()
+        decision = decide(experiment, totals.training(experiment), self._previous(name), now)
+        self._metrics.decide_seconds.observe(time.perf_counter() - started)
+        self._pending.discard(name)
+        self._next_at[name] = now + experiment.publish_interval_s
+        self.decided[name] = decision
+        if not decision.publish:
+            return
+        weights = self.weights[name] = msgspec.structs.replace(decision.weights, inputs=totals.inputs())
+        stored = encode(weights)
+        keys.append(WEIGHTS_PREFIX + name.encode())
+        values.append(stored)
+        outputs.append(self._output(self._settings.topics.weights, name, stored))
+        outputs.append(self._output(self._settings.topics.decisions, name, encode(audit_of(decision, weights, totals))))
+
+    def _output(self, topic: str, name: str, value: bytes | None) -> Output:
+        return Output(topic, partition_of(name, self._settings.partitions[topic]), name.encode(), value)
+
+
+def states_of(decision: PureDecision) -> list[ArmState]:
+    """The read-out of every arm in its wire form."""
+    return [
+        ArmState(
+            id=arm.id, n=arm.n, mean=arm.mean, interval=arm.interval, p_best=arm.p_best, ppm=arm.ppm,
+            metrics={name: MetricState(n=m.n, mean=m.mean, interval=m.interval) for name, m in arm.metrics.items()},
+        )  # fmt: skip
+        for arm in decision.arms
+    ]
+
+
+def audit_of(decision: PureDecision, weights: Weights, totals: Totals) -> Decision:
+    """The audit record behind one publication."""
+    return Decision(
+        experiment=weights.experiment,
+        version=weights.version,
+        ts=weights.ts,
+        reason=weights.reason,
+        policy=weights.policy,
+        arms=states_of(decision),
+        steps={name: list(ppm) for name, ppm in decision.steps.items()},
+        inputs=weights.inputs,
+        counters=totals.counters(),
+        spec_hash=weights.spec_hash,
+    )

@@ -1,0 +1,73 @@
+"""The newest partial of every join partition and period, and their running sum. Pure.
+
+Partials are cumulative: the newest replaces the one before, so a repeated or replayed partial changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from operator import add, sub
+
+from allocator.moments import Moments
+from allocator.spec import Experiment
+from streams.records import COUNTERS, Partial
+
+__all__ = ["Totals"]
+
+_CellKey = tuple[str, str, bool]
+
+
+class Totals:
+    """Sums of one experiment over its partitions and periods."""
+
+    def __init__(self) -> None:
+        self.event_ts = 0.0
+        """Newest event counted anywhere."""
+        self._newest: dict[tuple[int, int], Partial] = {}
+        self._cells: dict[_CellKey, list[int]] = {}
+
+    def replace(self, partial: Partial) -> bool:
+        """Take over a partial; False if it is not newer than what is known."""
+        at = (partial.partition, partial.period)
+        former = self._newest.get(at)
+        if former is not None and former.seq >= partial.seq:
+            return False
+        self._newest[at] = partial
+        self.event_ts = max(self.event_ts, partial.event_ts)
+        if former is not None:
+            for cell in former.cells:
+                key = (cell.segment, cell.arm, cell.holdback)
+                self._cells[key] = list(map(sub, self._cells[key], cell.sums))
+        for cell in partial.cells:
+            key = (cell.segment, cell.arm, cell.holdback)
+            known = self._cells.get(key)
+            self._cells[key] = list(cell.sums) if known is None else list(map(add, known, cell.sums))
+        return True
+
+    def training(self, experiment: Experiment) -> dict[str, Moments]:
+        """Moments by arm over all segments, held-back units left out."""
+        metrics = len(experiment.metrics)
+        by_arm: dict[str, list[list[int]]] = {}
+        for (_, arm, holdback), sums in self._cells.items():
+            if not holdback:
+                by_arm.setdefault(arm, []).append(sums)
+        return {arm: Moments.total(metrics, cells) for arm, cells in by_arm.items()}
+
+    def held_back(self, experiment: Experiment) -> Moments:
+        """Moments of the holdback, kept apart from training."""
+        return Moments.total(len(experiment.metrics), [sums for (_, _, holdback), sums in self._cells.items() if holdback])
+
+    def counters(self) -> dict[str, int]:
+        """Events by outcome over all partitions."""
+        total: Counter[str] = Counter()
+        for (_, period), partial in self._newest.items():
+            if period == COUNTERS:
+                total.update(partial.counters)
+        return dict(sorted(total.items()))
+
+    def inputs(self) -> dict[str, int]:
+        """The newest sequence number of every partition that contributed."""
+        newest: dict[int, int] = {}
+        for (partition, _), partial in self._newest.items():
+            newest[partition] = max(partial.seq, newest.get(partition, 0))
+        return {str(partition): seq for partition, seq in sorted(newest.items())}

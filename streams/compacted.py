@@ -1,0 +1,125 @@
+"""Reads a compacted topic as the table it is: from its beginning, then every change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from allocator.errors import TopicError
+from streams.clients import ANSWER_TIMEOUT_S, UNREACHABLE, Unreachable
+from streams.connection import Connection
+
+__all__ = ["CompactedTopic", "read_compacted"]
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 200
+RETRY_S = 1.0
+
+
+class CompactedTopic:
+    """Feeds every committed record of a topic to `on_record`, oldest first, without a consumer group.
+
+    `newest` bounds how many offsets of each partition are read at the start, for a log whose distant past is of no use.
+    `task` follows the topic after `start`; it outlives Kafka outages and ends only by `stop` or with the exception that
+    `on_record` raised, which `stop` raises again.
+    """
+
+    def __init__(
+        self, connection: Connection, topic: str, on_record: Callable[[Any], None], *, newest: int | None = None
+    ) -> None:
+        self.connection, self.topic, self.on_record, self.newest = connection, topic, on_record, newest
+        self.task: asyncio.Task[None] | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def start(self) -> None:
+        """Read up to the present end, then go on in the background.
+
+        Raises
+        ------
+        Unreachable : no broker answered.
+        TopicError : there is no such topic.
+        """
+        await self.read_to_end()
+        self.task = asyncio.create_task(self._follow(), name=f"follow {self.topic}")
+
+    async def read_to_end(self) -> None:
+        """Everything committed up to now. Call once; `start` does."""
+        consumer = self._consumer = AIOKafkaConsumer(
+            self.topic,
+            **self.connection.aiokafka(),
+            request_timeout_ms=int(ANSWER_TIMEOUT_S * 1000),
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+        )
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S + 1):  # aiokafka itself takes the former to give a missing topic up
+                await consumer.start()
+                ends = await consumer.end_offsets(consumer.assignment())
+                if self.newest is not None:
+                    begins = await consumer.beginning_offsets(consumer.assignment())
+                    for partition, end in ends.items():
+                        consumer.seek(partition, max(begins[partition], end - self.newest))
+            for partition, end in ends.items():
+                while await consumer.position(partition) < end:  # the last offset may be a transaction's marker: no record
+                    await self._poll()
+        except UnknownTopicOrPartitionError as error:
+            await self._close()
+            raise TopicError(self.topic, "no such topic", "to exist", "start a worker, or run allocator doctor --fix") from error
+        except UNREACHABLE as error:
+            await self._close()
+            raise Unreachable(self.connection.bootstrap) from error
+        except BaseException:
+            await self._close()
+            raise
+
+    async def stop(self) -> None:
+        """Leave. Raises what `on_record` raised, if it did."""
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        await self._close()
+        if task is not None and not task.cancelled():
+            task.result()
+
+    async def _close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def _poll(self) -> None:
+        assert self._consumer is not None
+        for records in (await self._consumer.getmany(timeout_ms=POLL_MS)).values():
+            for record in records:
+                self.on_record(record)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._poll()
+            except KafkaError as error:
+                log.warning("%s: %s; trying again in %g s", self.topic, error, RETRY_S)
+                await asyncio.sleep(RETRY_S)
+
+
+async def read_compacted(connection: Connection, topic: str) -> dict[bytes | None, Any]:
+    """The newest record under each key, tombstones left out."""
+    newest: dict[bytes | None, Any] = {}
+
+    def keep(record: Any) -> None:
+        if record.value is None:
+            newest.pop(record.key, None)
+        else:
+            newest[record.key] = record
+
+    reader = CompactedTopic(connection, topic, keep)
+    await reader.read_to_end()
+    await reader.stop()
+    return newest

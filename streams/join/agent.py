@@ -1,0 +1,197 @@
+"""The join agent of one partition: cut a chunk, fold it, commit it, and publish the partials that are due.
+
+A step is: fetched → decoded (already, in the consumer's thread) → cut → folded → committed; the partials and the dead letters go out
+in the same transaction. Partials are cumulative and go out at most every `partials_interval_s`, whatever the event rate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from streams.join.cut import Chunk, cut
+from streams.join.decode import DeadLetter
+from streams.join.fold import Fold
+from streams.join.outcomes import Outcome, label
+from streams.metrics import Metrics
+from streams.partitioning import partition_of
+from streams.queues import SourceQueue
+from streams.records import COUNTERS, Partial, encode
+from streams.specs import Specs
+from streams.state import Ledger, Output
+from streams.state.store import escape
+from streams.topics import Topics
+
+__all__ = ["JoinAgent", "JoinSettings"]
+
+GIVEN_UP_MAX = 1000
+REASON_FIELDS = frozenset({"arm", "experiment", "key", "metric", "ts", "unit", "value"})
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSettings:
+    """What all join agents of a worker share."""
+
+    topics: Topics
+    partitions: int
+    """Partitions of the partials topic."""
+    chunk_records_max: int = 10_000
+    partials_interval_s: float = 0.1
+    unknown_grace_s: float = 5.0
+    """How old a record must be before its unknown experiment is its fault: specs and events travel on different topics."""
+
+
+def reason_class(reason: bytes) -> str:
+    """The field a dead letter's reason begins with, or ``malformed``: few values, whatever producers send."""
+    field = reason.partition(b":")[0].decode(errors="replace")
+    return field if field in REASON_FIELDS else "malformed"
+
+
+class JoinAgent:
+    """State and steps of one join partition."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        settings: JoinSettings,
+        specs: Specs,
+        at_end: Callable[[str, int, int], bool],
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.ledger, self.fold = ledger, Fold()
+        self._settings, self._specs, self._metrics, self._clock = settings, specs, metrics, clock
+        self._topics = (settings.topics.exposures, settings.topics.rewards)
+        self._at_end = lambda topic, offset: at_end(topic, ledger.partition, offset)
+        self._dirty: set[tuple[str, int]] = set()
+        self._published_at = 0.0
+        self._specs_seen = -1
+        self._given_up: dict[str, None] = {}
+
+    def restore(self) -> None:
+        self._take_specs()
+        self.fold.restore(self.ledger.store.scan)
+        self._dirty.update(self.fold.cells.periods(), ((name, COUNTERS) for name in self.fold.counts if name))
+
+    async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
+        self._take_specs()
+        exposures, rewards = (queues[topic] for topic in self._topics)
+        chunk = cut(exposures, rewards, self._settings.chunk_records_max, self._at_end, self._topics)
+        if chunk is None:
+            return await self._rest(bool(exposures.batches or rewards.batches))
+        await self._await_specs(chunk)
+        await self._process(chunk)
+        return 0
+
+    async def _rest(self, waiting: bool) -> float | None:
+        """Nothing to fold: publish what is dirty and due, and say when to look again."""
+        if self._dirty and self._partials_due():
+            await self._commit({}, [], [])
+            return 0
+        pauses = [0.01] if waiting else []  # one topic waits for the other, whose end may come without a record
+        if self._dirty:
+            pauses.append(max(0.001, self._published_at + self._settings.partials_interval_s - time.monotonic()))
+        return min(pauses, default=None)
+
+    # -- specs -----------------------------------------------------------------------------------------------------------------------
+
+    def _take_specs(self) -> None:
+        if self._specs.changes != self._specs_seen:
+            self._specs_seen = self._specs.changes
+            self.fold.set_experiments(self._specs.current)
+
+    async def _await_specs(self, chunk: Chunk) -> None:
+        """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong name cannot stall the partition."""
+        for batch in (*chunk[0], *chunk[1]):
+            unknown = {e.experiment for e in batch.payload.events} - self.fold.plans.keys() - self._given_up.keys() - {None}
+            wait_s = batch.last_ms / 1000 + self._settings.unknown_grace_s - self._clock()
+            while unknown and wait_s > 0:
+                await self._specs.wait(wait_s)
+                self._take_specs()
+                unknown -= self.fold.plans.keys()
+                wait_s = batch.last_ms / 1000 + self._settings.unknown_grace_s - self._clock()
+            self._given_up.update(dict.fromkeys(unknown))
+            while len(self._given_up) > GIVEN_UP_MAX:
+                del self._given_up[next(iter(self._given_up))]
+
+    # -- a chunk ---------------------------------------------------------------------------------------------------------------------
+
+    async def _process(self, chunk: Chunk) -> None:
+        started = time.perf_counter()
+        fold, (exposures, rewards) = self.fold, chunk
+        applied = {topic: batches[-1].next for topic, batches in zip(self._topics, chunk, strict=True) if batches}
+        units = list({key for batch in (*exposures, *rewards) for key in batch.payload.keys})
+        fold.begin(dict(zip(units, self.ledger.store.get_many(list(map(escape, units))), strict=True)))
+        for batch in exposures:
+            fold.exposures(batch.payload)
+        for batch in rewards:
+            fold.rewards(batch.payload)
+        exposures_dead, rewards_dead = fold.take_dead()
+        keys, values, touched = fold.end()
+        self._dirty |= touched
+        letters = [
+            *self._letters(self._topics[0], exposures_dead),
+            *self._letters(self._topics[1], rewards_dead),
+        ]
+        await self._commit(applied, keys, values, letters)
+        self._observe(chunk, letters, time.perf_counter() - started)
+
+    def _observe(self, chunk: Chunk, letters: list[Output], seconds: float) -> None:
+        counts = [sum(batch.count for batch in batches) for batches in chunk]
+        for topic, n in zip(self._topics, counts, strict=True):
+            self._metrics.events_read.labels(topic).inc(n)
+        self._metrics.chunk_events.observe(sum(counts))
+        self._metrics.chunk_seconds.observe(seconds)
+        for letter in letters:
+            self._metrics.dead_letters.labels(letter.topic, reason_class(letter.headers[0][1])).inc()
+
+    def _letters(self, topic: str, dead: list[DeadLetter]) -> list[Output]:
+        """Dead letters with reason and origin in the headers, on the partition they came from."""
+        partition = self.ledger.partition
+        return [
+            Output(
+                Topics.dead_letters(topic), partition, letter.key, letter.value,
+                (
+                    ("reason", letter.reason.encode()),
+                    ("origin-topic", topic.encode()),
+                    ("origin-partition", b"%d" % partition),
+                    ("origin-offset", b"%d" % letter.offset),
+                ),
+            )  # fmt: skip
+            for letter in dead
+        ]
+
+    async def _commit(
+        self, applied: Mapping[str, int], keys: list[bytes], values: list[bytes | None], letters: Sequence[Output] = ()
+    ) -> None:
+        due = self._dirty if self._partials_due() else set()
+        outputs = [*letters, *(self._partial(*pair) for pair in sorted(due))]
+        started = time.perf_counter()
+        await self.ledger.commit(applied, keys, values, outputs)
+        self._metrics.commit_seconds.observe(time.perf_counter() - started)
+        if due:
+            self._dirty = set()
+            self._published_at = time.monotonic()
+
+    # -- partials --------------------------------------------------------------------------------------------------------------------
+
+    def _partials_due(self) -> bool:
+        return time.monotonic() - self._published_at >= self._settings.partials_interval_s
+
+    def _partial(self, experiment: str, period: int) -> Output:
+        fold, partition = self.fold, self.ledger.partition
+        counts = fold.counts.get(experiment, ()) if period == COUNTERS else ()
+        partial = Partial(
+            experiment=experiment,
+            partition=partition,
+            period=period,
+            seq=self.ledger.checkpoint.seq + 1,
+            cells=fold.cells.of_period(experiment, period),
+            counters={label(Outcome(i)): n for i, n in enumerate(counts) if n},
+            event_ts=fold.event_ts,
+        )
+        to = partition_of(experiment, self._settings.partitions)
+        key = f"{experiment}|{partition}|{period}".encode()
+        return Output(self._settings.topics.partials, to, key, encode(partial))
+

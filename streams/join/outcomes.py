@@ -1,0 +1,48 @@
+"""What can become of an event. Every event read is in exactly one outcome, so the counters add up to the events read.
+
+An outcome may change as more of the unit's events arrive: a waiting reward becomes applied when its exposure comes, a unit that turns
+out to be a crossover takes its events out of applied.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["EXPOSURE_OUTCOMES", "OUTCOMES", "REWARD_OUTCOMES", "Outcome", "label"]
+
+
+class Outcome(IntEnum):
+    """Index of an outcome in a list of counters."""
+
+    EXPOSURE_APPLIED = 0
+    """The unit's first exposure by time: it is in the moments."""
+    EXPOSURE_REPEATED = 1
+    """A further exposure of the unit to the same arm."""
+    EXPOSURE_DUPLICATE = 2
+    """The same exposure once more."""
+    EXPOSURE_CROSSOVER = 3
+    """The unit was served several arms: it is kept out of the moments."""
+    EXPOSURE_DEAD = 4
+    REWARD_APPLIED = 5
+    REWARD_DUPLICATE = 6
+    """The same `reward_id` once more, also when it corrected the value or was itself corrected."""
+    REWARD_WAITING = 7
+    """No exposure of the unit has come yet."""
+    REWARD_LATE = 8
+    """After the metric's attribution window."""
+    REWARD_UNMATCHED = 9
+    """Before the unit's exposure, or its wait for one ended."""
+    REWARD_EXCLUDED = 10
+    """The unit is a crossover, or the experiment cannot use the value."""
+    REWARD_DEAD = 11
+
+
+OUTCOMES = len(Outcome)
+EXPOSURE_OUTCOMES = tuple(o for o in Outcome if o.name.startswith("EXPOSURE"))
+REWARD_OUTCOMES = tuple(o for o in Outcome if o.name.startswith("REWARD"))
+
+
+def label(outcome: Outcome) -> str:
+    """``exposures.applied`` and the like, as in counters that leave the worker."""
+    kind, _, name = outcome.name.partition("_")
+    return f"{kind.lower()}s.{name.lower()}"

@@ -1,0 +1,130 @@
+"""Every record on the wire, as a typed struct: decoded, checked and described (JSON Schema) from this one place.
+
+Unknown fields are ignored; a missing, ill-typed or out-of-domain one raises `msgspec.ValidationError`, whose text names the
+field and goes into the dead letter. `Weights` and `Experiment` live in `allocator`, the pure package that makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from allocator.spec import Experiment
+from allocator.weights import PPM, Weights
+
+__all__ = [
+    "COUNTERS",
+    "PPM",
+    "ArmState",
+    "Cell",
+    "Decision",
+    "Experiment",
+    "Exposure",
+    "MetricState",
+    "Partial",
+    "Reward",
+    "Weights",
+    "encode",
+]
+
+Id = Annotated[str, Meta(min_length=1, max_length=512)]
+Time = Annotated[float, Meta(ge=0, lt=1e11, description="seconds since the epoch")]
+Propensity = Annotated[float, Meta(ge=1e-6, le=1, description="probability with which the served arm was chosen")]
+
+encode = msgspec.json.Encoder().encode
+
+
+class Exposure(Struct, gc=False, kw_only=True):
+    """A unit was served an arm. Key of the record: the unit."""
+
+    experiment: Id
+    unit: Id
+    arm: Id
+    propensity: Propensity
+    ts: Time
+    exposure_id: Id
+    weights_version: Annotated[int, Meta(ge=0)] = 0
+    segment: str | None = None
+    holdback: bool = False
+    covariates: dict[str, Any] = {}
+
+
+class Reward(Struct, gc=False, kw_only=True):
+    """An observed value of one metric for a unit. Key of the record: the unit.
+
+    A later `ts` under the same `reward_id` corrects the value. Without `experiment` the reward counts in every experiment
+    that declares the metric and exposed the unit.
+    """
+
+    unit: Id
+    metric: Id
+    value: float
+    ts: Time
+    reward_id: Id
+    experiment: Id | None = None
+    exposure_id: str | None = None
+
+
+class Cell(Struct, array_like=True, frozen=True, gc=False):
+    """The moments of one arm in one segment, held back or not; `sums` as in `allocator.moments`."""
+
+    segment: str
+    arm: str
+    holdback: bool
+    sums: list[int]
+
+
+COUNTERS = -1
+"""The period of a partial that carries counters instead of moments: they are not kept by period."""
+
+
+class Partial(Struct, frozen=True, kw_only=True):
+    """One join partition's cumulative moments for one experiment and period. The newest one replaces all before it."""
+
+    experiment: str
+    partition: int
+    period: int
+    seq: int
+    cells: list[Cell]
+    counters: dict[str, int] = {}
+    """Events of the experiment by outcome, cumulative; only under the period `COUNTERS`."""
+    event_ts: float = 0.0
+    """Newest `ts` among the events counted so far, for lag in seconds."""
+
+
+class MetricState(Struct, frozen=True, kw_only=True):
+    """What is known of one metric in one arm: posterior mean with a 95 % interval, in natural units."""
+
+    n: int
+    mean: float | None
+    interval: tuple[float, float] | None
+
+
+class ArmState(Struct, frozen=True, kw_only=True):
+    """What is known of one arm on the objective, and its share."""
+
+    id: str
+    n: int
+    mean: float | None
+    interval: tuple[float, float] | None
+    p_best: float
+    ppm: int
+    metrics: dict[str, MetricState] = {}
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """The audit record behind one publication of weights."""
+
+    experiment: str
+    version: int
+    ts: float
+    reason: str
+    policy: str
+    arms: list[ArmState]
+    steps: dict[str, list[int]]
+    """Shares in ppm after each step, in order: policy, floor, shift, ...; the last one is published."""
+    inputs: dict[str, int]
+    counters: dict[str, int]
+    spec_hash: str

@@ -1,0 +1,6 @@
+"""Exactly-counted state of one partition: RocksDB on disk, a compacted changelog in Kafka, one transaction a chunk."""
+
+from streams.state.ledger import Checkpoint, Ledger, LedgerSettings, Output
+from streams.state.store import Store
+
+__all__ = ["Checkpoint", "Ledger", "LedgerSettings", "Output", "Store"]

@@ -1,0 +1,154 @@
+"""What a worker shows of itself: the web server's `View`, read from the app's state in memory."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from faust.types import TP
+
+from allocator.spec import Experiment
+from streams.allocate.agent import AllocateAgent, states_of
+from streams.join.outcomes import EXPOSURE_OUTCOMES, REWARD_OUTCOMES
+from streams.metrics import Metrics
+from streams.records import Decision
+from streams.web.view import ExperimentDetail, ExperimentSummary, HistoryPoint, rows_of
+
+if TYPE_CHECKING:
+    from streams.app import AllocatorApp
+
+__all__ = ["DecisionLog", "WorkerView"]
+
+log = logging.getLogger(__name__)
+
+DECISIONS_KEPT = 1000
+"""Decisions kept in memory for each experiment."""
+
+
+class DecisionLog:
+    """The newest decisions of every experiment, oldest first."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, deque[Decision]] = {}
+
+    def take(self, record: Any) -> None:
+        """Add one record of the decisions topic; a malformed one is logged and left out."""
+        try:
+            decision = msgspec.json.decode(record.value or b"", type=Decision)
+        except msgspec.DecodeError as error:
+            log.error("%s, offset %d: not a decision: %s", record.topic, record.offset, error)
+            return
+        kept = self.of.setdefault(decision.experiment, deque(maxlen=DECISIONS_KEPT))
+        if not kept or decision.version > kept[-1].version:
+            kept.append(decision)
+
+
+class WorkerView:
+    """Implements `streams.web.view.View` over the app."""
+
+    def __init__(self, app: AllocatorApp) -> None:
+        self._app = app
+
+    def ready(self) -> tuple[bool, str]:
+        return self._app.ready()
+
+    def known(self, name: str) -> bool:
+        return name in self._app.specs.current
+
+    def experiments(self) -> list[ExperimentSummary]:
+        app = self._app
+        return [ExperimentSummary.of(spec, app.published.get(name)) for name, spec in sorted(app.specs.current.items())]
+
+    def detail(self, name: str) -> ExperimentDetail | None:
+        spec, agent = self._app.specs.current.get(name), self._owner(name)
+        if spec is None or agent is None:
+            return None
+        return self._detail(spec, agent)
+
+    def owner_url(self, name: str) -> str | None:
+        if not self.known(name):
+            return None
+        url = self._app.owner_url(name)
+        return None if url == self._app.settings.url else url
+
+    def decisions(self, name: str, limit: int) -> list[Decision]:
+        return list(self._app.decision_log.of.get(name, ()))[: -limit - 1 : -1]
+
+    def history(self, name: str) -> list[HistoryPoint]:
+        return [
+            HistoryPoint(
+                ts=decision.ts,
+                version=decision.version,
+                arms=[arm.id for arm in decision.arms],
+                ppm=[arm.ppm for arm in decision.arms],
+                p_best=[arm.p_best for arm in decision.arms],
+                n=[arm.n for arm in decision.arms],
+            )
+            for decision in self._app.decision_log.of.get(name, ())
+        ]
+
+    def refresh(self, metrics: Metrics) -> None:
+        """Bring the gauges that mirror state to the present."""
+        intake = self._app.intake
+        totals = [0] * (len(EXPOSURE_OUTCOMES) + len(REWARD_OUTCOMES))
+        joins = intake.agents("join")
+        for agent in joins.values():
+            for counts in agent.fold.counts.values():
+                totals = [a + b for a, b in zip(totals, counts, strict=True)]
+        topics = self._app.settings.topics
+        for topic, outcomes in ((topics.exposures, EXPOSURE_OUTCOMES), (topics.rewards, REWARD_OUTCOMES)):
+            for outcome in outcomes:
+                metrics.events.labels(topic, outcome.name.partition("_")[2].lower()).set(totals[outcome])
+        metrics.partitions_owned.labels("join").set(len(joins))
+        metrics.partitions_owned.labels("allocate").set(len(intake.agents("allocate")))
+        if joins:
+            metrics.restore_seconds.set(max(agent.ledger.restore_s for agent in joins.values()))
+        self._refresh_lag(metrics)
+        self._refresh_published(metrics)
+
+    def _refresh_lag(self, metrics: Metrics) -> None:
+        now = time.time()
+        for (group, partition), task in self._app.intake.tasks.items():
+            for topic in task.queues if task.running else ():
+                applied = task.agent.ledger.checkpoint.applied.get(topic, 0)
+                highwater = self._app.consumer.highwater(TP(topic, partition))
+                lag = max(0, highwater - applied) if highwater is not None else 0
+                metrics.lag_records.labels(topic, str(partition)).set(lag)
+                event_ts = task.agent.fold.event_ts if group == "join" else 0.0
+                if group == "join":
+                    metrics.lag_seconds.labels(topic, str(partition)).set(now - event_ts if lag and event_ts else 0.0)
+
+    def _refresh_published(self, metrics: Metrics) -> None:
+        for agent in self._app.intake.agents("allocate").values():
+            for name, weights in agent.weights.items():
+                metrics.published(name, weights.version, lambda ts=weights.ts: time.time() - ts)
+
+    def _owner(self, name: str) -> AllocateAgent | None:
+        agents = self._app.intake.agents("allocate").values()
+        return next((agent for agent in agents if agent.owns(name) and name in agent.decided), None)
+
+    def _detail(self, spec: Experiment, agent: AllocateAgent) -> ExperimentDetail:
+        name, partials = spec.experiment, self._app.settings.topics.partials
+        decision, totals, weights = agent.decided[name], agent.totals[name], agent.weights.get(name)
+        arms, metrics = rows_of(states_of(decision))
+        counters = totals.counters()
+        highwater = self._app.consumer.highwater(TP(partials, agent.ledger.partition)) or 0
+        return ExperimentDetail(
+            name=name,
+            spec=msgspec.to_builtins(spec),
+            status=spec.status,
+            version=weights.version if weights else 0,
+            ts=weights.ts if weights else None,
+            valid_until=weights.valid_until if weights else None,
+            reason=decision.weights.reason,
+            arms=arms,
+            metrics=metrics,
+            counters=counters,
+            events_read=sum(counters.values()),
+            lag_records=max(0, highwater - agent.ledger.checkpoint.applied.get(partials, 0)),
+            lag_seconds=time.time() - totals.event_ts if totals.event_ts else None,
+            partitions=len(totals.inputs()),
+        )

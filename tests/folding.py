@@ -1,0 +1,96 @@
+"""Builds events and folds them without Kafka: what the tests of the join share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from allocator.moments import layout_of
+from allocator.spec import Experiment, load_experiment
+from streams.join.cells import CellName
+from streams.join.decode import Events
+from streams.join.fold import Fold
+from streams.join.outcomes import Outcome, label
+from streams.records import Exposure, Reward
+from streams.state.store import escape
+
+__all__ = ["Partition", "events_of", "experiment", "exposure", "reward"]
+
+
+def experiment(name: str = "chat", **changes: object) -> Experiment:
+    """A small spec; `changes` replace its fields."""
+    spec = {"experiment": name, "arms": ["a", "b"], "metrics": {"thumbs_up": "binary"}, "objective": "thumbs_up", **changes}
+    return load_experiment(spec)
+
+
+def exposure(unit: str = "u", arm: str = "a", ts: float = 1000.0, **fields: object) -> Exposure:
+    """An exposure in `chat` with propensity ½."""
+    given = {"experiment": "chat", "propensity": 0.5, "exposure_id": f"x-{unit}-{ts}", **fields}
+    return Exposure(unit=unit, arm=arm, ts=ts, **given)
+
+
+def reward(unit: str = "u", value: float = 1.0, ts: float = 1001.0, **fields: object) -> Reward:
+    """A thumbs_up in `chat`."""
+    given = {"metric": "thumbs_up", "experiment": "chat", "reward_id": f"r-{unit}-{ts}", **fields}
+    return Reward(unit=unit, value=value, ts=ts, **given)
+
+
+def events_of(items: Sequence[Exposure] | Sequence[Reward]) -> Events:
+    """The batch that decoding their records would give."""
+    latest = max((item.ts for item in items), default=0.0)
+    return Events([item.unit.encode() for item in items], list(items), [b""] * len(items), list(range(len(items))), [], latest)
+
+
+@dataclass
+class Partition:
+    """A join partition in memory: a fold and a dict for its store."""
+
+    experiments: Iterable[Experiment] = field(default_factory=lambda: [experiment()])
+
+    def __post_init__(self) -> None:
+        self.stored: dict[bytes, bytes] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything but the store, as a killed worker does."""
+        self.fold = Fold()
+        self.fold.set_experiments({e.experiment: e for e in self.experiments})
+        self.fold.restore(lambda prefix: iter(sorted((k, v) for k, v in self.stored.items() if k.startswith(prefix))))
+
+    def chunk(self, *events: Exposure | Reward) -> Partition:
+        """Fold the events as one chunk and store what changed."""
+        units = {event.unit.encode() for event in events}
+        self.fold.begin({unit: self.stored.get(escape(unit)) for unit in units})
+        self.fold.exposures(events_of([e for e in events if isinstance(e, Exposure)]))
+        self.fold.rewards(events_of([e for e in events if isinstance(e, Reward)]))
+        keys, values, _ = self.fold.end()
+        for key, value in zip(keys, values, strict=True):
+            if value is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = value
+        return self
+
+    def moments(self) -> dict[CellName, list[int]]:
+        """Sums of every cell that has any."""
+        cells = self.fold.cells
+        return {name: list(sums) for name, sums in zip(cells.names, cells.sums, strict=True) if any(sums)}
+
+    def counters(self) -> dict[str, int]:
+        """Events by outcome over all experiments, zeros left out."""
+        total: dict[str, int] = {}
+        for counts in self.fold.counts.values():
+            for i, n in enumerate(counts):
+                if n:
+                    total[label(Outcome(i))] = total.get(label(Outcome(i)), 0) + n
+        return total
+
+    def contradictions(self) -> list[str]:
+        """What is impossible about the sums, if anything is."""
+        found = []
+        for name, sums in self.moments().items():
+            metrics = len(next(e for e in self.experiments if e.experiment == name.experiment).metrics)
+            reason = layout_of(metrics).contradiction(sums)
+            if reason:
+                found.append(f"{name}: {reason}")
+        return found
