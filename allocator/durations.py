@@ -18,8 +18,8 @@ _EXPECTED = "a duration such as 100ms, 30s, 10m, 2h or 7d"
 def parse_duration(value: object) -> float:
     """Seconds, from a positive number or a text such as ``10m``. ArgumentError otherwise."""
     seconds = math.nan
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf:
-        seconds = float(value) if abs(value) < 1e300 else math.nan
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e300:  # a longer int is no float
+        seconds = float(value)
     elif isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         amount = float(match[1])
         seconds = amount / 1000 if match[2] == "ms" else amount * _UNIT_S[match[2]]  # 700 / 1000 is 0.7, 700 * 0.001 is not

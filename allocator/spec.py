@@ -228,7 +228,7 @@ class _Reader:
         return seconds
 
     def _number(self, path: str, value: Any, expected: str, holds: Callable[[float], bool]) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf and holds(value):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300 and holds(value):
             return float(value)
         self._error(path, value, expected)
         return math.nan

@@ -76,7 +76,7 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
                 AgentGroup(JOIN, (topics.exposures, topics.rewards), self._join_agent),
                 AgentGroup(ALLOCATE, (topics.partials,), self._allocate_agent),
             ),
-            seek=self._seek,
+            rewind=self._rewind,
             failed=_fail_stop,
         )
         self.specs.on_change.append(lambda: self.intake.wake(ALLOCATE))
@@ -122,8 +122,16 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         highwater = self.consumer.highwater(TP(topic, partition))
         return highwater is not None and offset >= highwater
 
-    async def _seek(self, tp: TP, offset: int) -> None:
+    async def _rewind(self, tp: TP, offset: int) -> int:
+        earliest = (await self.consumer.earliest_offsets(tp))[tp]
+        if earliest > offset:
+            log.error(
+                "%s %d: records %d to %d were deleted before they were read: retention is shorter than this worker's lag",
+                tp.topic, tp.partition, offset, earliest,
+            )  # fmt: skip
+            offset = earliest
         await self.consumer.seek_wait({tp: offset})
+        return offset
 
     def _ledger(self, name: str, partition: int, changelog: str) -> Ledger:
         settings = self.settings

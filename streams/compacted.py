@@ -54,6 +54,7 @@ class CompactedTopic:
             self.topic,
             **self.connection.aiokafka(),
             request_timeout_ms=int(ANSWER_TIMEOUT_S * 1000),
+            retry_backoff_ms=int(RETRY_S * 1000),  # at the default of 100 an outage fills the log
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             isolation_level="read_committed",

@@ -38,7 +38,7 @@ BATCH_OVERHEAD_BYTES = 100
 
 
 class Batch:
-    """Records [base, next) of one Kafka record batch, as the topic's parser made them.
+    """The records of one Kafka record batch as the topic's parser made them; [base, next) is the range of offsets it stands for.
 
     `first_ms` and `last_ms` are log times (record timestamps).
     """
@@ -65,21 +65,29 @@ class _BatchRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         return super()._unpack_records() if parse is None else self._unpack_batches(parse)
 
     def _unpack_batches(self, parse: Parser) -> Iterator[Batch]:
+        """Batches whose ranges touch: what no reader may see (markers, aborted and compacted records) is part of the one before it.
+
+        A batch is held back until the next one, or the end of the fetch, has shown how far its range goes.
+        """
+        held: Batch | None = None
+        at = self.next_fetch_offset
         while self._records.has_next():
-            batch = self._records.next_batch()
-            if self._check_crcs and not batch.validate_crc():
+            raw = self._records.next_batch()
+            if self._check_crcs and not raw.validate_crc():
                 raise CorruptRecordException(f"Invalid CRC - {self._tp}")
-            if self._aborted(batch) or batch.is_control_batch:
-                self.next_fetch_offset = batch.next_offset
-                continue
-            start = max(batch.base_offset, self.next_fetch_offset)
-            records = list(batch)
-            if start > batch.base_offset:  # the fetch began inside the batch
-                records = [record for record in records if record.offset >= start]
-            self.next_fetch_offset = batch.next_offset
+            hidden = self._aborted(raw) or raw.is_control_batch
+            records = [] if hidden else [record for record in raw if record.offset >= at]
             if records:
-                first_ms = records[0].timestamp
-                yield Batch(start, batch.next_offset, len(records), first_ms, batch.max_timestamp, parse(records))
+                if held is not None:
+                    self.next_fetch_offset = held.next
+                    yield held
+                held = Batch(at, raw.next_offset, len(records), records[0].timestamp, raw.max_timestamp, parse(records))
+            elif held is not None:
+                held.next = raw.next_offset
+            at = raw.next_offset
+        self.next_fetch_offset = at
+        if held is not None:
+            yield held
 
     def _aborted(self, batch: Any) -> bool:
         """Whether the batch belongs to an aborted transaction that this reader must not see."""

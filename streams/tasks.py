@@ -66,11 +66,11 @@ class PartitionTask:
         self._task = asyncio.create_task(self._run(), name=f"{self.agent.ledger.name}-{self.agent.ledger.partition}")
         return True
 
-    def put(self, topic: str, batches: list[Batch]) -> int | None:
-        """Queue fetched batches; returns an offset to seek to when some are missing."""
-        seek = self.queues[topic].put(batches)
+    def put(self, topic: str, batches: list[Batch]) -> bool:
+        """Queue fetched batches; False when some are missing before them."""
+        complete = self.queues[topic].put(batches)
         self._wake.set()
-        return seek
+        return complete
 
     def wake(self) -> None:
         """Have the agent look again, for a reason other than records."""
@@ -112,17 +112,21 @@ class AgentGroup:
 
 
 class Partitions:
-    """All partition tasks of this worker."""
+    """All partition tasks of this worker.
+
+    `rewind(tp, offset)` makes the next fetch start there and returns where it really starts: later if the log no longer goes back so far.
+    `failed` is told of a step that raised.
+    """
 
     def __init__(
-        self, groups: Iterable[AgentGroup], seek: Callable[[TP, int], Awaitable[Any]], failed: Callable[[BaseException], None]
+        self, groups: Iterable[AgentGroup], rewind: Callable[[TP, int], Awaitable[int]], failed: Callable[[BaseException], None]
     ) -> None:
         self.tasks: dict[tuple[str, int], PartitionTask] = {}
         self.restored = False
         """Whether every assigned partition is restored; false during a rebalance."""
         self._groups = tuple(groups)
         self._group_of = {topic: group for group in self._groups for topic in group.topics}
-        self._seek, self._failed = seek, failed
+        self._rewind, self._failed = rewind, failed
         self._generation = 0
         self._lock = asyncio.Lock()
 
@@ -186,9 +190,9 @@ class Partitions:
         task = self._task(tp)
         if task is None or not task.running:
             return  # revoked meanwhile: the next owner reads it again
-        seek = task.put(tp.topic, batches)
-        if seek is not None:
-            await self._seek(tp, seek)
+        if not task.put(tp.topic, batches):
+            queue = task.queues[tp.topic]
+            queue.next = await self._rewind(tp, queue.next)
 
     def _task(self, tp: TP) -> PartitionTask | None:
         group = self._group_of.get(tp.topic)

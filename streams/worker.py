@@ -10,6 +10,7 @@ from dataclasses import replace
 import faust
 
 from streams.app import create_app
+from streams.embedded import LIMITS
 from streams.settings import WorkerSettings
 
 __all__ = ["run_worker"]
@@ -17,21 +18,33 @@ __all__ = ["run_worker"]
 log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 500_000
-"""Chunks allocate tens of thousands of short-lived objects at once; the default of 700 collects in the middle of each."""
+"""Chunks allocate tens of thousands of short-lived objects at once; the default of 700 would collect in the middle of each."""
 
 
 def run_worker(settings: WorkerSettings) -> int:
     """Block until SIGTERM or SIGINT. Returns the exit code."""
+    _log_to_stderr(settings.log_level)
     if settings.web_port == 0:
         settings = replace(settings, web_port=_free_port(settings.web_host))
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = create_app(settings)
+    log.info("worker of %r on %s, data in %s: %s", settings.prefix, settings.connection.bootstrap, settings.data_dir, settings.url)
+    if settings.embedded:
+        log.warning("embedded broker: %s", "; ".join(LIMITS))
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 50, 50)
-    worker = faust.Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True)
+    worker = faust.Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()
     return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    """Our own words at `level`; of the libraries only warnings, unless everything is asked for."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    if level != "DEBUG":
+        for library in ("faust", "mode", "aiokafka"):
+            logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def _free_port(host: str) -> int:

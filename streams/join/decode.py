@@ -18,6 +18,9 @@ __all__ = ["AHEAD_MAX_S", "DeadLetter", "Events", "decoder_of"]
 AHEAD_MAX_S = 86_400.0
 """An event may claim to be at most this much later than the time it was logged."""
 
+MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What msgspec raises for bytes that are no record; the last one for JSON nested a thousand deep."""
+
 E = TypeVar("E", Exposure, Reward)
 
 
@@ -62,8 +65,8 @@ def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
                 latest = max(event.ts for event in events)
                 if latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
                     return Events(keys, events, values, [record.offset for record in records], [], latest)
-        except (msgspec.DecodeError, TypeError, UnicodeError):
-            pass
+        except (TypeError, *MALFORMED):
+            pass  # said record by record below
         return _decode_each(records, decode_one)
 
     return decode
@@ -75,7 +78,7 @@ def _decode_each(records: list[Any], decode_one: Callable[[bytes], E]) -> Events
         try:
             event = decode_one(record.value if record.value is not None else b"")
             reason = _domain(event, record)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except MALFORMED as error:
             reason = str(error)
         if reason is None:
             good.keys.append(record.key)

@@ -1,0 +1,141 @@
+"""Which arm a unit gets: the rule every router follows, in whatever language it is written.
+
+Given a `Weights` record, the unit, and the time:
+
+0. After `valid_until`, or with status "stopped": the fallback arm, no exposure. "paused" goes on with the frozen weights.
+   `data` is the UTF-8 of the unit, as it is: no normalisation, no trimming, no terminator. xxh64(data, seed) is the 64-bit XXH64,
+   read as an unsigned number.
+1. bucket(seed) = (xxh64(data, seed) · 1 000 000) >> 64, in more than 64 bits. Not enrolled (bucket(enrolment seed) >= enrolment
+   ppm): the fallback arm, no exposure.
+2. Held back (bucket(holdback seed) < holdback ppm): the holdback arm with propensity 1, and "holdback": true on the exposure.
+3. Else the arm with the least -ln((h + 0.5) / 2^64) / ppm, where h = xxh64(data, arm seed) is converted to a double first, among
+   arms with ppm > 0; of equal ones the first in the order of `arms`. Its propensity is ppm / 1 000 000.
+
+All arithmetic of step 3 is in doubles. A mathematical library may differ from another in the last bit of a logarithm: that
+decides between two arms about once in 10^15 units. `tests/vectors/assignment.json` holds units with the arms they must get.
+
+Step 3 is weighted rendezvous hashing: a change of weights moves only units whose new arm gained on their old one, so few of
+them, and a unit's arm depends neither on enrolment nor on holdback. The hash is not cryptographic: who chooses their own
+unit name can choose their arm.
+"""
+
+from __future__ import annotations
+
+from math import inf, log
+from typing import Literal
+
+from msgspec import Struct
+from xxhash import xxh64_intdigest
+
+from allocator.errors import ArgumentError
+from allocator.weights import PPM, Weights
+
+__all__ = ["Assigner", "Assignment", "Reason", "assign"]
+
+Reason = Literal["assigned", "held back", "not enrolled", "lease expired", "stopped", "unit is not text"]
+
+_TO_SHARE = 2.0**-64
+
+
+class Assignment(Struct, frozen=True, gc=False):
+    """The arm of one unit.
+
+    `enrolled` says that the unit takes part and its exposure is to be logged; without it `arm` is the fallback. `propensity` is
+    the probability of `arm` among units like this one: ppm / 1e6 after a draw, 1 for a fallback or a held-back unit.
+    """
+
+    experiment: str
+    unit: str
+    arm: str
+    propensity: float
+    weights_version: int
+    enrolled: bool
+    holdback: bool = False
+    segment: str | None = None
+    reason: Reason = "assigned"
+
+
+def assign(weights: Weights, unit: str, now: float) -> Assignment:
+    """The assignment of one unit; `now` in seconds since the epoch. For many units make one `Assigner`.
+
+    Raises
+    ------
+    ArgumentError : the weights contradict themselves, as in `Assigner`.
+    """
+    return Assigner(weights).assign(unit, now, weights.segment)
+
+
+class Assigner:
+    """One publication of weights, prepared for many assignments.
+
+    Raises
+    ------
+    ArgumentError : arms without a name of their own, shares that do not sum to 1 000 000, or a fallback or holdback arm that
+        is not among the arms.
+    """
+
+    __slots__ = (
+        "_arms",
+        "_ended",
+        "_enrolled_below",
+        "_enrolment_seed",
+        "_experiment",
+        "_fallback",
+        "_held_back_below",
+        "_holdback_arm",
+        "_holdback_seed",
+        "_until",
+        "_version",
+        "weights",
+    )
+
+    def __init__(self, weights: Weights) -> None:
+        _check(weights)
+        self.weights = weights
+        self._experiment, self._version, self._fallback = weights.experiment, weights.version, weights.fallback
+        self._arms = tuple((arm.id, arm.seed, float(arm.ppm), arm.ppm / PPM) for arm in weights.arms if arm.ppm)
+        self._enrolment_seed, self._enrolled_below = weights.enrolment.seed, _hashes_below(weights.enrolment.ppm)
+        self._holdback_seed, self._held_back_below = weights.holdback.seed, _hashes_below(weights.holdback.ppm)
+        self._holdback_arm = weights.holdback.arm
+        self._ended: Reason
+        self._until, self._ended = (-inf, "stopped") if weights.status == "stopped" else (weights.valid_until, "lease expired")
+
+    def assign(self, unit: str, now: float, segment: str | None = None) -> Assignment:
+        """The unit's arm at `now` (seconds since the epoch); `segment` is only written down. Raises nothing."""
+        if now > self._until:
+            return self._fall_back(unit, segment, self._ended)
+        try:
+            data = unit.encode()
+        except (UnicodeEncodeError, AttributeError):  # a lone surrogate, or no text at all: no other router could follow
+            return self._fall_back(unit, segment, "unit is not text")
+        if xxh64_intdigest(data, self._enrolment_seed) >= self._enrolled_below:
+            return self._fall_back(unit, segment, "not enrolled")
+        if self._held_back_below and xxh64_intdigest(data, self._holdback_seed) < self._held_back_below:
+            return Assignment(self._experiment, unit, self._holdback_arm, 1.0, self._version, True, True, segment, "held back")
+        best = -inf
+        arm, propensity = "", 0.0
+        for name, seed, ppm, share in self._arms:
+            score = log((xxh64_intdigest(data, seed) + 0.5) * _TO_SHARE) / ppm  # the rule's number, negated: the greatest wins
+            if score > best:
+                best, arm, propensity = score, name, share
+        return Assignment(self._experiment, unit, arm, propensity, self._version, True, False, segment)
+
+    def _fall_back(self, unit: str, segment: str | None, reason: Reason) -> Assignment:
+        return Assignment(self._experiment, unit, self._fallback, 1.0, self._version, False, False, segment, reason)
+
+
+def _hashes_below(ppm: int) -> int:
+    """The hashes h with bucket (h · 1e6) >> 64 < ppm are those below this: ⌈ppm · 2^64 / 1e6⌉."""
+    return -(-(ppm << 64) // PPM)
+
+
+def _check(weights: Weights) -> None:
+    names = [arm.id for arm in weights.arms]
+    if not names or len(set(names)) != len(names):
+        raise ArgumentError("arms", names, "at least one arm, each with a name of its own")
+    total = sum(arm.ppm for arm in weights.arms)
+    if total != PPM or any(arm.ppm < 0 for arm in weights.arms):
+        raise ArgumentError("arms", f"shares that sum to {total} ppm", f"shares of at least 0 that sum to {PPM} ppm")
+    for field, name in (("fallback", weights.fallback), ("holdback.arm", weights.holdback.arm)):
+        if name not in names:
+            raise ArgumentError(field, name, f"one of the arms: {', '.join(names)}")

@@ -1,0 +1,218 @@
+"""`allocator apply | list | show | pause | resume | stop`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streams.cli.kafka import connect, run, topic_must_exist
+from streams.cli.options import Bootstrap, Json, Name, Prefix, SpecFiles
+from streams.cli.output import CommandError, FileErrors, console, lease, print_json, share, table
+from streams.phrases import rough_duration
+from streams.topics import PREFIX, Topics
+
+if TYPE_CHECKING:
+    from allocator.spec import Experiment, Status
+    from allocator.weights import Weights
+    from streams.connection import Connection
+
+__all__ = ["apply", "list_", "pause", "resume", "show", "stop"]
+
+STATUS_STYLE = {"running": "green", "paused": "yellow", "stopped": "dim"}
+
+
+def apply(
+    specs: SpecFiles,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the files and write nothing; needs no Kafka.")] = False,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = PREFIX,
+    as_json: Json = False,
+) -> None:
+    """Check spec files, then start or change their experiments."""
+    wanted = _load(specs)
+    results: list[tuple[Experiment | None, Experiment]]
+    if dry_run:
+        results = [(None, experiment) for experiment in wanted]
+    else:
+        from streams.experiments import change
+
+        connection = connect(bootstrap)
+
+        async def write() -> list[tuple[Experiment | None, Experiment]]:
+            return [await change(connection, Topics(prefix), experiment) for experiment in wanted]
+
+        results = run(write())
+    if as_json:
+        print_json([_applied(before, after) for before, after in results])
+        return
+    for before, after in results:
+        typer.echo(f"{after.experiment}: checked, nothing written" if dry_run else _sentence(before, after))
+
+
+def list_(bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+    """Every experiment with its status and the age of its weights."""
+    specs, weights = run(_specs_and_weights(connect(bootstrap), Topics(prefix)))
+    rows = [(specs[name], weights.get(name, [])) for name in sorted(specs)]
+    if as_json:
+        print_json([_summary(spec, found) for spec, found in rows])
+        return
+    if not rows:
+        typer.echo("no experiments yet; start one with: allocator apply SPEC")
+        return
+    shown = table("experiment", "status", ">revision", ">arms", "objective", ">weights", ">age")
+    now = time.time()
+    for spec, found in rows:
+        newest = max(found, key=lambda w: w.version, default=None)
+        shown.add_row(
+            spec.experiment,
+            f"[{STATUS_STYLE[spec.status]}]{spec.status}[/]",
+            str(spec.revision),
+            str(len(spec.arms)),
+            spec.objective,
+            str(newest.version) if newest else "-",
+            rough_duration(now - newest.ts) if newest else "-",
+        )
+    console().print(shown)
+
+
+def show(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+    """The whole spec, defaults included, as YAML that can be applied again, and the weights in force as comments."""
+    from streams.cli.spec_yaml import to_yaml
+
+    specs, weights = run(_specs_and_weights(connect(bootstrap), Topics(prefix)))
+    spec = specs.get(name)
+    if spec is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, specs, 1)
+        raise CommandError(f"no experiment {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; allocator list shows all"))
+    found = weights.get(name, [])
+    if as_json:
+        print_json({"spec": spec, "weights": found})
+        return
+    text = to_yaml(spec) + "\n".join(["", *(_comment(w, time.time()) for w in found)] if found else ["", "# no weights yet"])
+    if sys.stdout.isatty():
+        from rich.syntax import Syntax
+
+        console().print(Syntax(text, "yaml", theme="ansi_dark", background_color="default", word_wrap=True))
+    else:
+        typer.echo(text)
+
+
+def pause(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+    """Hold the weights where they are; events are still counted."""
+    _set_status(name, "paused", bootstrap, prefix, as_json)
+
+
+def resume(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+    """Let a paused experiment move traffic again."""
+    _set_status(name, "running", bootstrap, prefix, as_json)
+
+
+def stop(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+    """End an experiment for good; a stopped one cannot be resumed."""
+    _set_status(name, "stopped", bootstrap, prefix, as_json)
+
+
+def _set_status(name: str, status: Status, bootstrap: str | None, prefix: str, as_json: bool) -> None:
+    from streams.experiments import set_status
+
+    connection, topics = connect(bootstrap), Topics(prefix)
+
+    async def write() -> Experiment:
+        await topic_must_exist(connection, topics.experiments)
+        return await set_status(connection, topics, name, status)
+
+    moved = run(write())
+    if as_json:
+        print_json({"experiment": moved.experiment, "status": moved.status, "revision": moved.revision})
+    else:
+        typer.echo(f"{moved.experiment}: {moved.status}, revision {moved.revision}")
+
+
+def _load(files: list[Path]) -> list[Experiment]:
+    from allocator.errors import SpecErrors
+    from allocator.spec import load_experiment
+
+    loaded, wrong = [], []
+    for file in files:
+        name = "stdin" if str(file) == "-" else str(file)
+        try:
+            text = sys.stdin.read() if name == "stdin" else file.read_text(encoding="utf-8")
+            loaded.append(load_experiment(text))
+        except SpecErrors as errors:
+            wrong.append((name, errors))
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+    if wrong:
+        raise FileErrors(wrong)
+    return loaded
+
+
+def _sentence(before: Experiment | None, after: Experiment) -> str:
+    if before is None:
+        return f"{after.experiment}: new, {after.status}, {len(after.arms)} arms, revision {after.revision}"
+    if before == after:
+        return f"{after.experiment}: unchanged, {after.status}, revision {after.revision}"
+    from allocator.lifecycle import differences
+
+    lines = [f"{after.experiment}: changed, {after.status}, revision {after.revision}"]
+    for path, old, new in differences(before, after):
+        lines.append(
+            f"  {path}: " + (f"added {new!r}" if old is None else f"removed {old!r}" if new is None else f"{old!r} -> {new!r}")
+        )
+    return "\n".join(lines)
+
+
+def _applied(before: Experiment | None, after: Experiment) -> dict[str, Any]:
+    from allocator.lifecycle import differences
+
+    return {
+        "experiment": after.experiment,
+        "change": "new" if before is None else "unchanged" if before == after else "changed",
+        "revision": after.revision,
+        "status": after.status,
+        "changes": [
+            {"path": path, "before": old, "after": new} for path, old, new in (differences(before, after) if before else ())
+        ],
+        "spec": after,
+    }
+
+
+def _summary(spec: Experiment, weights: list[Weights]) -> dict[str, Any]:
+    return {
+        "experiment": spec.experiment,
+        "status": spec.status,
+        "revision": spec.revision,
+        "arms": list(spec.arm_ids),
+        "objective": spec.objective,
+        "weights": [
+            {
+                "segment": w.segment,
+                "version": w.version,
+                "ts": w.ts,
+                "valid_until": w.valid_until,
+                "ppm": {a.id: a.ppm for a in w.arms},
+            }
+            for w in weights
+        ],
+    }
+
+
+def _comment(weights: Weights, now: float) -> str:
+    segment = "" if weights.segment is None else f" of segment {weights.segment}"
+    arms = ", ".join(f"{arm.id} {share(arm.ppm)}" for arm in weights.arms)
+    head = f"# weights{segment}, version {weights.version}, {rough_duration(now - weights.ts)} old, {lease(weights, now)}"
+    return f"{head}\n#   {arms}\n#   {weights.reason}"
+
+
+async def _specs_and_weights(connection: Connection, topics: Topics) -> tuple[dict[str, Experiment], dict[str, list[Weights]]]:
+    from streams.cli.weights import read_weights
+    from streams.experiments import read_experiments
+
+    await topic_must_exist(connection, topics.experiments)
+    return await read_experiments(connection, topics), await read_weights(connection, topics)

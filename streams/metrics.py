@@ -1,0 +1,94 @@
+"""What a worker counts and times for Prometheus. The core sets these; `/metrics` serves them.
+
+Labels are few and bounded by the deployment (topics, partitions, experiments, outcomes), never by its traffic: no unit, no arm.
+Everything starts with ``allocator_`` and ends with its unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_EVENTS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
+
+
+class Metrics:
+    """The instruments of one worker.
+
+    Parameters
+    ----------
+    registry : where they are registered; by default one of their own, so that two workers in one process do not clash.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = own = registry or CollectorRegistry()
+        ProcessCollector(registry=own)
+
+        self.events_read = Counter("allocator_events_read", "Events read since the worker started.", ["topic"], registry=own)
+        self.events = Gauge(
+            "allocator_events",
+            "Events in the state of this worker's partitions, by what became of them. A gauge: a waiting reward becomes applied.",
+            ["topic", "outcome"],
+            registry=own,
+        )
+        self.dead_letters = Counter(
+            "allocator_dead_letters",
+            "Records written to the dead-letter topic, by class of reason.",
+            ["topic", "reason"],
+            registry=own,
+        )
+        self.chunk_events = Histogram("allocator_chunk_events", "Events in one committed chunk.", buckets=_EVENTS, registry=own)
+        self.chunk_seconds = Histogram(
+            "allocator_chunk_seconds",
+            "Seconds from a chunk's fetch to its commit.",
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self.commit_seconds = Histogram(
+            "allocator_commit_seconds", "Seconds of one chunk's Kafka transaction.", buckets=_SECONDS, registry=own
+        )
+        self.decide_seconds = Histogram(
+            "allocator_decide_seconds", "Seconds to decide one experiment's weights.", buckets=_SECONDS, registry=own
+        )
+        self.publish_age_seconds = Gauge(
+            "allocator_publish_age_seconds",
+            "Seconds since the experiment's weights were last published, a renewal of the lease included.",
+            ["experiment"],
+            registry=own,
+        )
+        self.weights_version = Gauge(
+            "allocator_weights_version", "Number of publications of the experiment's weights.", ["experiment"], registry=own
+        )
+        self.lag_records = Gauge("allocator_lag_records", "Records not yet read.", ["topic", "partition"], registry=own)
+        self.lag_seconds = Gauge(
+            "allocator_lag_seconds", "Seconds between the newest record counted and now.", ["topic", "partition"], registry=own
+        )
+        self.restore_seconds = Gauge("allocator_restore_seconds", "Seconds the last restore of state took.", registry=own)
+        self.partitions_owned = Gauge(
+            "allocator_partitions_owned", "Partitions assigned to this worker.", ["agent"], registry=own
+        )
+
+    def published(self, experiment: str, version: int, age_s: Callable[[], float]) -> None:
+        """Weights went out; `age_s` is asked at every scrape how old the newest publication is."""
+        self.weights_version.labels(experiment).set(version)
+        self.publish_age_seconds.labels(experiment).set_function(age_s)
+
+    def forget_experiment(self, experiment: str) -> None:
+        """This worker no longer owns it: a number that stands still would look like a fault."""
+        for gauge in (self.weights_version, self.publish_age_seconds):
+            _drop(gauge, experiment)
+
+    def forget_partition(self, topic: str, partition: int) -> None:
+        """This worker no longer reads it."""
+        for gauge in (self.lag_records, self.lag_seconds):
+            _drop(gauge, topic, str(partition))
+
+
+def _drop(gauge: Gauge, *labels: str) -> None:
+    with suppress(KeyError):  # never set; newer versions of the library ignore that themselves
+        gauge.remove(*labels)

@@ -1,0 +1,140 @@
+"""The reference job: many units with one exposure and one reward each, some doubled, some early, and the exact answer.
+
+2 % of the events are sent twice; 1 % of the rewards come before their exposure. Run as a program it fills the topics of a prefix:
+
+    python -m tests.reference BOOTSTRAP PREFIX --units 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from allocator.spec import load_experiment
+from streams.records import encode
+from streams.topics import Topics
+
+__all__ = ["Answer", "fill"]
+
+ARMS = ("a", "b", "c", "d")
+EXPERIMENTS = 10
+PARTITIONS = 4
+START_TS = 1_764_000_000.0
+REWARD_DELAY_S = 12.5
+ROWS_BETWEEN = 1000
+"""Units whose exposures are sent between a unit's exposure and its reward."""
+
+
+@dataclass
+class Answer:
+    """What exact counting must give."""
+
+    sums: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """{experiment: {arm: [n, sum]}}"""
+    counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+
+    @property
+    def events(self) -> int:
+        return sum(self.counters.values())
+
+
+COUNTED = ("exposures.applied", "exposures.duplicate", "rewards.applied", "rewards.duplicate")
+Event = tuple[str, str, dict[str, Any]]
+
+
+def events(units: int, seed: int, answer: Answer) -> Iterator[Event]:
+    """(dataset, unit, record) in log order; fills in `answer` on the way."""
+    rng = random.Random(seed)
+    pending: deque[Event] = deque()
+    for i in range(units):
+        unit, experiment, arm = f"u-{i:09d}", f"exp-{i % EXPERIMENTS}", rng.choice(ARMS)
+        ts = START_TS + i * 1e-3
+        value = int(rng.random() < 0.1 + 0.02 * ARMS.index(arm))
+        exposure = ("exposures", unit, {
+            "experiment": experiment, "unit": unit, "arm": arm, "propensity": 0.25, "weights_version": 311, "ts": ts,
+            "exposure_id": f"x-{i}", "segment": "pro", "covariates": {"requests_28d": i % 97},
+        })  # fmt: skip
+        reward = ("rewards", unit, {
+            "unit": unit, "metric": "thumbs_up", "value": value, "ts": ts + REWARD_DELAY_S, "reward_id": f"r-{i}",
+            "experiment": experiment,
+        })  # fmt: skip
+        sums = answer.sums.setdefault(experiment, {}).setdefault(arm, [0, 0])
+        sums[0] += 1
+        sums[1] += value
+        if early := rng.random() < 0.01:
+            yield reward
+        yield exposure
+        answer.counters["exposures.applied"] += 1
+        answer.counters["rewards.applied"] += 1
+        if rng.random() < 0.02:
+            answer.counters["exposures.duplicate"] += 1
+            yield exposure
+        if not early:
+            pending.append(reward)
+        if len(pending) > ROWS_BETWEEN:
+            yield from _maybe_twice(pending.popleft(), rng, answer)
+    for reward in pending:
+        yield from _maybe_twice(reward, rng, answer)
+
+
+def _maybe_twice(reward: Event, rng: random.Random, answer: Answer) -> Iterator[Event]:
+    yield reward
+    if rng.random() < 0.02:
+        answer.counters["rewards.duplicate"] += 1
+        yield reward
+
+
+def fill(bootstrap: str, prefix: str, units: int, seed: int = 7, partitions: int = PARTITIONS) -> Answer:
+    """Make the sources and the experiments of a prefix, and return the exact answer."""
+    topics, answer = Topics(prefix), Answer()
+    compacted = {"cleanup.policy": "compact"}
+    new = [NewTopic(topics.exposures, partitions, 1), NewTopic(topics.rewards, partitions, 1)]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.create_topics([*new, NewTopic(topics.experiments, 1, 1, config=compacted)]).values():
+        done.result()
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "linger.ms": 20,
+            "batch.size": 262_144,
+            "queue.buffering.max.messages": 2_000_000,
+            "compression.type": "lz4",
+        }
+    )
+    for i in range(EXPERIMENTS):
+        name = f"exp-{i}"
+        spec = {"experiment": name, "arms": list(ARMS), "metrics": {"thumbs_up": "binary"}, "objective": "thumbs_up"}
+        producer.produce(topics.experiments, encode(load_experiment(spec)), name)
+    for n, (dataset, unit, record) in enumerate(events(units, seed, answer)):
+        _produce(producer, topics.name(dataset), unit, orjson.dumps(record))
+        if n % 10_000 == 0:
+            producer.poll(0)
+    assert producer.flush(60) == 0, "not every event was delivered"
+    return answer
+
+
+def _produce(producer: Producer, topic: str, key: str, value: bytes) -> None:
+    while True:
+        try:
+            return producer.produce(topic, value, key)
+        except BufferError:
+            producer.poll(0.05)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bootstrap")
+    parser.add_argument("prefix")
+    parser.add_argument("--units", type=int, default=1_000_000)
+    options = parser.parse_args()
+    made = fill(options.bootstrap, options.prefix, options.units)
+    print(orjson.dumps({"events": made.events, "counters": made.counters, "sums": made.sums}).decode())

@@ -1,0 +1,137 @@
+"""An experiment's life: every pair of statuses, and every field that a running experiment must keep."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from allocator import lifecycle
+from allocator.errors import SpecErrors
+from allocator.lifecycle import TRANSITIONS, differences, move, revise
+from allocator.spec import Experiment, Status, load_experiment
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+ALLOWED = {
+    ("running", "paused"),
+    ("running", "stopped"),
+    ("paused", "running"),
+    ("paused", "stopped"),
+}
+
+
+def spec(**changes: Any) -> Experiment:
+    fields: dict[str, Any] = {
+        "experiment": "chat",
+        "arms": ["a", "b"],
+        "metrics": {"thumbs_up": "binary", "latency": {"type": "value", "direction": "down", "window": "10m"}},
+        "objective": "thumbs_up",
+    }
+    return load_experiment(fields | changes)
+
+
+def with_status(status: Status) -> Experiment:
+    return msgspec.structs.replace(spec(), status=status, revision=7)
+
+
+@pytest.mark.parametrize("before,after", list(product(STATUSES, STATUSES)))
+def test_every_pair_of_statuses(before: Status, after: Status) -> None:
+    experiment = with_status(before)
+    if before == after:
+        assert move(experiment, after) is experiment
+    elif (before, after) in ALLOWED:
+        assert move(experiment, after) == msgspec.structs.replace(experiment, status=after, revision=8)
+    else:
+        with pytest.raises(SpecErrors, match=f"status: '{before} -> {after}'"):
+            move(experiment, after)
+
+
+def test_the_table_names_every_status() -> None:
+    assert set(TRANSITIONS) == set(STATUSES)
+    assert set().union(*TRANSITIONS.values()) <= set(STATUSES)
+
+
+def test_a_new_name_starts_at_revision_1_with_its_own_status() -> None:
+    assert revise(None, spec(status="paused", revision=9)) == spec(status="paused", revision=1)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_same_content_changes_nothing(status: Status) -> None:
+    current = with_status(status)
+    assert revise(current, spec()) is current
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arms": ["a", "b", "c"]},
+        {"arms": [{"id": "a", "params": {"t": 1}}, "b"]},
+        {"objective": "latency"},
+        {"policy": "fixed"},
+        {"constraints": {"floor": 0.1}},
+        {"enrolment": 0.5},
+        {"holdback": 0.1},
+        {"lease": "5m"},
+        {"metrics": {"thumbs_up": {"type": "binary", "direction": "down"}, "latency": {"type": "value", "window": "10m"}}},
+    ],
+)
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_what_may_change_makes_the_next_revision_and_keeps_the_status(changes: dict[str, Any], status: Status) -> None:
+    current = with_status(status)
+    assert revise(current, spec(**changes)) == msgspec.structs.replace(spec(**changes), status=status, revision=8)
+
+
+THUMBS, LATENCY = {"type": "binary"}, {"type": "value", "direction": "down", "window": "10m"}
+
+
+@pytest.mark.parametrize(
+    "changes,path",
+    [
+        ({"unit": "session"}, "unit"),
+        ({"period": "1h"}, "period"),
+        ({"metrics": {"latency": LATENCY, "thumbs_up": THUMBS}}, "metrics"),
+        ({"metrics": {"thumbs_up": THUMBS}}, "metrics"),
+        ({"metrics": {"thumbs_up": THUMBS, "latency": LATENCY, "cost": "value"}}, "metrics"),
+        ({"metrics": {"thumbs_up": {"type": "count"}, "latency": LATENCY}}, "metrics.thumbs_up.type"),
+        ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "resolution": 0.01}}}, "metrics.latency.resolution"),
+        ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "aggregate": "max"}}}, "metrics.latency.aggregate"),
+        ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "window": "20m"}}}, "metrics.latency.window"),
+    ],
+)
+@pytest.mark.parametrize("status", ["running", "paused"])
+def test_what_would_mix_moments_is_refused(changes: dict[str, Any], path: str, status: Status) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        revise(with_status(status), spec(**changes))
+    assert path in [error.path for error in caught.value.errors]
+    assert all("stop it and apply under a new name" in error.expected for error in caught.value.errors)
+
+
+def test_every_refused_field_is_named_at_once() -> None:
+    with pytest.raises(SpecErrors) as caught:
+        revise(spec(), spec(unit="session", period="1h"))
+    assert [(error.path, error.value) for error in caught.value.errors] == [("unit", "session"), ("period", "1h")]
+
+
+def test_a_stopped_experiment_takes_no_change() -> None:
+    with pytest.raises(SpecErrors, match="a new name: this experiment is stopped"):
+        revise(with_status("stopped"), spec(enrolment=0.5))
+
+
+def test_a_change_of_the_summed_fields_is_seen_for_each_of_them() -> None:
+    """Guards the list in the module: a field of Metric is either summed, so refused, or known to be harmless."""
+    fields = {field.name for field in msgspec.structs.fields(type(spec().metrics["latency"]))}
+    assert fields == {*lifecycle._SUMMED, "direction"}
+
+
+def test_differences_name_paths() -> None:
+    after = spec(arms=["b", "c"], control="b", constraints={"floor": 0.1}, status="paused")
+    assert differences(spec(), after) == [
+        ("arms.a", {"id": "a"}, None),
+        ("arms.c", None, {"id": "c"}),
+        ("control", "a", "b"),
+        ("constraints.floor", 0.02, 0.1),
+        ("fallback", "a", "b"),
+    ]
+    assert differences(spec(), spec(arms=["b", "a"], control="a")) == [("arms", ["a", "b"], ["b", "a"])]
