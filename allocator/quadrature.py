@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.polynomial import legendre
 import scipy  # scipy.special loads when first used: the command line starts in half the time
+from numpy.polynomial import legendre
 
 from allocator.errors import ArgumentError
 
@@ -37,7 +37,8 @@ REACH_SD = 9.0
 REACH_RATE = 32.0
 """An exponential tail has e⁻³² = 1e-14 of its mass beyond this many of its scales."""
 PRUNE = 0.8
-"""Share of the reach at which an arm is given up: 7.2 sd, tails below 1e-11."""
+"""Share of the reach at which an arm is given up: 7.2 sd, where a tail has at most `PRUNED_MAX` / 2."""
+PRUNED_MAX = 2e-11
 THINNEST = 0.25
 """Panel borders are rounded to this fraction of the narrowest posterior's sd: many alike arms share panels."""
 P_MIN = 1e-300
@@ -137,10 +138,14 @@ def prob_best_beta(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     shape = _Shape(np.asarray(scipy.special.psi(a) - scipy.special.psi(b)), sd, low, high)
 
     def bound(k: npt.NDArray[Any], best: int) -> FloatArray:
-        # P(X > Y) ≤ P(X > t) + P(Y < t) for any t; this one is about as far out in both tails.
-        up, down = high[k] * sd[k], low[best] * sd[best]
-        t = shape.centre[k] + (shape.centre[best] - shape.centre[k]) * up / (up + down)
-        return _beta_beyond(a[k], b[k], t) + _beta_beyond(b[best], a[best], -t)
+        # Chernoff on the difference of log-odds: P(X > Y) ≤ E (X / (1-X))^t E ((1-Y) / Y)^t for every t in (0, min(b_X, a_Y)).
+        # This t is the best one for normals.
+        t = (shape.centre[best] - shape.centre[k]) / (sd[k] ** 2 + sd[best] ** 2)
+        t = np.minimum(t, 0.9 * np.minimum(b[k], a[best]))
+        gammaln = scipy.special.gammaln
+        log = gammaln(a[k] + t) - gammaln(a[k]) + gammaln(b[k] - t) - gammaln(b[k])
+        log += gammaln(a[best] - t) - gammaln(a[best]) + gammaln(b[best] + t) - gammaln(b[best])
+        return np.asarray(np.exp(np.minimum(log, 0.0)))
 
     def log_density(k: npt.NDArray[Any], origin: float, at: FloatArray) -> FloatArray:
         log_x, log_1_x = _log_odds_terms(origin, at)
@@ -208,7 +213,7 @@ def _prob_best(
     arms, pruned = np.flatnonzero(contends), np.flatnonzero(~contends)
     p = np.empty(len(contends))
     if len(pruned):
-        p[pruned] = bound(pruned, best)
+        p[pruned] = np.minimum(bound(pruned, best), PRUNED_MAX)
     if len(arms) == 1:
         p[arms] = 1.0
     else:

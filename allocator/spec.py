@@ -222,8 +222,9 @@ class _Reader:
         return ""
 
     def _lease(self, value: Any, publish_interval_s: float) -> float:
+        known = len(self.errors)
         seconds = self._duration("lease", value)
-        if seconds < 2 * publish_interval_s:  # routers would fall back between two publications
+        if len(self.errors) == known and seconds < 2 * publish_interval_s:  # routers would fall back between two publications
             self._error("lease", value, f"at least twice publish_interval, {format_duration(2 * publish_interval_s)}")
         return seconds
 

@@ -27,7 +27,7 @@ def parse_text(text: str) -> Any:
     """What the text says. SpecErrors if it is neither JSON nor YAML."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         pass  # then it is YAML
     try:
         return yaml.load(text, _Loader)

@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streams.app import create_app
     from streams.producer import EventProducer
     from streams.router import Router
 
-__all__ = ["EventProducer", "Router"]
+__all__ = ["EventProducer", "Router", "create_app"]
 
-_HOMES = {"EventProducer": "streams.producer", "Router": "streams.router"}
+_HOMES = {"EventProducer": "streams.producer", "Router": "streams.router", "create_app": "streams.app"}
 
 
 def __getattr__(name: str) -> Any:

@@ -31,15 +31,14 @@ from streams.settings import WorkerSettings
 from streams.specs import Specs
 from streams.state import Ledger, LedgerSettings
 from streams.tasks import AgentGroup, Partitions
-from streams.view import DecisionLog, WorkerView
+from streams.view import ALLOCATE, JOIN, DecisionLog, WorkerView
 from streams.web import WebServer
 from streams.weights_table import WeightsTable
 
-__all__ = ["ALLOCATE", "JOIN", "AllocatorApp", "create_app"]
+__all__ = ["AllocatorApp", "create_app"]
 
 log = logging.getLogger(__name__)
 
-JOIN, ALLOCATE = "join", "allocate"
 DECISIONS_READ_MAX = 5000
 """Decisions read from the log at the start, for the history of the dashboard."""
 EXIT_STATE_AHEAD = 70
@@ -87,7 +86,8 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         await self._web.start()
         if not settings.embedded:
             await ensure_topics(settings.connection, settings.topics, partitions=settings.partitions)
-        self.partition_counts.update(await _count_partitions(settings.connection, [spec.name for spec in settings.topics.specs()]))
+        names = [spec.name for spec in settings.topics.specs()]
+        self.partition_counts.update(await _count_partitions(settings.connection, names))
         await self._experiments.start()
         await self._weights_topic.start()
         await self._decisions_topic.start()

@@ -62,7 +62,7 @@ class Connection:
 
     def faust_credentials(self) -> Any:
         """What Faust calls credentials, or None for plain connections."""
-        from faust.auth import SASLCredentials, SSLCredentials  # Faust takes a second to import, and only workers need it
+        from faust.auth import SASLCredentials, SSLCredentials  # noqa: PLC0415 - a second to import, and only workers need it
 
         if self.security_protocol.startswith("SASL"):
             return SASLCredentials(

@@ -24,9 +24,9 @@ RETENTION_BYTES = 5 << 20
 """What a partition keeps, as sent; older records vanish without notice, read or not. No setting changes it."""
 
 LIMITS = (
-    "everything is in memory and gone when it stops",
-    f"every topic has {PARTITIONS} partitions, each keeps its newest {RETENTION_BYTES >> 20} MB and is never compacted",
-    "aborted records stay visible and a former owner is not fenced: exact counts under failures need a real Kafka",
+    "in memory: everything is gone when it stops",
+    f"{PARTITIONS} partitions a topic, each keeps its newest {RETENTION_BYTES >> 20} MB, nothing is compacted",
+    "no abort and no fencing: exact counts under failures need a real Kafka",
 )
 """In the words a user should read."""
 

@@ -12,8 +12,8 @@ __all__ = ["SourceQueue"]
 class SourceQueue:
     """Batches of one partition of one topic, gapless from the applied offset on.
 
-    A batch begins where its fetch did or where the batch before it ended, so a batch that begins beyond `next` means that a fetch was
-    lost on the way (a rebalance drops what is in flight), never that the log itself has a hole.
+    A batch begins where its fetch did or where the batch before it ended, so a batch that begins beyond `next` means that a
+    fetch was lost on the way (a rebalance drops what is in flight), never that the log itself has a hole.
     """
 
     def __init__(self, applied: int) -> None:

@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Protocol
 
-import aiokafka.consumer.fetcher as fetcher
 from aiokafka import AIOKafkaProducer
+from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.transport.drivers import TRANSPORTS
@@ -60,32 +60,39 @@ def read_batches(topic: str, parse: Parser) -> None:
 
 
 class _BatchRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    next_fetch_offset: int
+
     def _unpack_records(self) -> Iterator[Any]:
         parse = _parsers.get(self._tp.topic)
         return super()._unpack_records() if parse is None else self._unpack_batches(parse)
 
     def _unpack_batches(self, parse: Parser) -> Iterator[Batch]:
-        """Batches whose ranges touch: what no reader may see (markers, aborted and compacted records) is part of the one before it.
+        """Batches whose ranges touch: what no reader may see (markers, aborted or compacted records) is part of the one before.
 
-        A batch is held back until the next one, or the end of the fetch, has shown how far its range goes.
+        A batch is held back until the next one, or the end of the fetch, has shown how far its range goes. What is hidden at the
+        beginning of a fetch is part of the first batch; a fetch that is all hidden is one batch without records.
         """
         held: Batch | None = None
-        at = self.next_fetch_offset
+        begin = at = self.next_fetch_offset
+        first_ms = last_ms = 0
         while self._records.has_next():
             raw = self._records.next_batch()
             if self._check_crcs and not raw.validate_crc():
                 raise CorruptRecordException(f"Invalid CRC - {self._tp}")
             hidden = self._aborted(raw) or raw.is_control_batch
+            first_ms, last_ms = first_ms or raw.first_timestamp, raw.max_timestamp
             records = [] if hidden else [record for record in raw if record.offset >= at]
             if records:
                 if held is not None:
-                    self.next_fetch_offset = held.next
+                    self.next_fetch_offset = begin = held.next
                     yield held
-                held = Batch(at, raw.next_offset, len(records), records[0].timestamp, raw.max_timestamp, parse(records))
+                held = Batch(begin, raw.next_offset, len(records), records[0].timestamp, last_ms, parse(records))
             elif held is not None:
                 held.next = raw.next_offset
             at = raw.next_offset
         self.next_fetch_offset = at
+        if held is None and at > begin:
+            held = Batch(begin, at, 0, first_ms, last_ms, parse([]))
         if held is not None:
             yield held
 
@@ -100,13 +107,15 @@ class _BatchRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 class _BatchResult(fetcher.FetchResult):  # type: ignore[misc]
+    _partition_records: _BatchRecords | None
+
     def getall(self, max_records: int | None = None) -> Any:
         if self._topic_partition.topic not in _parsers:
             return super().getall(max_records)
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         out = _Batches()
-        for batch in self._partition_records:
+        for batch in self._partition_records or ():
             out.append(batch)
             out.records += batch.count
             self._update_position()
@@ -125,6 +134,9 @@ class _Batches(list[Batch]):
 
     def __len__(self) -> int:
         return self.records
+
+    def __bool__(self) -> bool:
+        return super().__len__() > 0
 
 
 class Intake(Protocol):
@@ -224,15 +236,17 @@ def build_batches(
     todo: deque[tuple[Sequence[bytes], Sequence[bytes | None]]] = deque([(keys, values)] if keys else [])
     while todo:
         ks, vs = todo.popleft()
-        size = BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(ks) + sum(map(len, ks)) + sum(len(v) for v in vs if v is not None)
-        if size > limit_bytes and len(ks) > 1:
+        size = BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES * len(ks) + sum(map(len, ks)) + sum(len(v) for v in vs if v)
+        if size > limit_bytes:
+            if len(ks) == 1:  # the builder would take it, and the broker refuse it when the rest is on its way
+                raise ValueError(f"a record of {size} bytes does not fit a batch of {limit_bytes} bytes")
             half = len(ks) // 2
             todo.extendleft([(ks[half:], vs[half:]), (ks[:half], vs[:half])])
             continue
         batch = producer.create_batch()
         appended = map(batch._builder.append, range(len(ks)), repeat(timestamp_ms), ks, vs, repeat([]))
         if not all(appended):  # None: full, and the rest would vanish silently
-            raise ValueError(f"a record of {size} bytes does not fit a batch of {limit_bytes} bytes")
+            raise ValueError(f"{len(ks)} records of {size} bytes do not fit one of the producer's batches")
         batch._relative_offset = len(ks)
         batch.close()
         batches.append(batch)

@@ -1,8 +1,8 @@
 """Runs the agents of the partitions this worker owns: restore on assignment, step while owned, stop on revocation.
 
-An agent holds the state of one partition of one group of co-partitioned topics (the join: exposures and rewards; allocate: partials).
-`Partitions` is what the consumer's transport asks (`streams.seam.Intake`) and what Faust's rebalance signals drive. A step that
-raises has left memory ahead of the log, so the worker stops: whoever restarts it finds the state as last committed.
+An agent holds the state of one partition of one group of co-partitioned topics (the join: exposures and rewards; allocate:
+partials). `Partitions` is what the consumer's transport asks (`streams.seam.Intake`) and what Faust's rebalance signals drive. A
+step that raises has left memory ahead of the log, so the worker stops: whoever restarts it finds the state as last committed.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class PartitionTask:
                     await asyncio.wait_for(self._wake.wait(), pause_s)
                 except TimeoutError:
                     continue
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, memory is ahead of the log now
             self._failed(error)
 
     async def stop(self) -> None:
@@ -98,7 +98,7 @@ class PartitionTask:
         if self._task is not None:
             _, late = await asyncio.wait([self._task], timeout=STOP_WAIT_S)
             for task in late:
-                log.warning("%s did not end in %.0f s; cancelled, its open transaction will be aborted", task.get_name(), STOP_WAIT_S)
+                log.warning("%s did not end in %.0f s: cancelled, its transaction will abort", task.get_name(), STOP_WAIT_S)
                 task.cancel()
                 await asyncio.wait([task])
         await self.agent.ledger.close()
@@ -114,8 +114,8 @@ class AgentGroup:
 class Partitions:
     """All partition tasks of this worker.
 
-    `rewind(tp, offset)` makes the next fetch start there and returns where it really starts: later if the log no longer goes back so far.
-    `failed` is told of a step that raised.
+    `rewind(tp, offset)` makes the next fetch start there and returns where it really does: later if the log no longer goes back
+    so far. `failed` is told of a step that raised.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Partitions:
             if name == group:
                 task.wake()
 
-    # -- what Faust's rebalance drives -----------------------------------------------------------------------------------------------
+    # -- what Faust's rebalance drives -----------------------------------------------------------------------
 
     async def revoke(self) -> None:
         """Stop everything; Faust revokes all partitions before it assigns."""
@@ -172,7 +172,7 @@ class Partitions:
             done = await asyncio.gather(*(task.start(lambda: self._generation != generation) for task in new.values()))
             self.restored = all(done) and self._generation == generation
 
-    # -- what the transport asks -----------------------------------------------------------------------------------------------------
+    # -- what the transport asks -----------------------------------------------------------------------------
 
     def wants(self, tp: TP) -> bool:
         task = self._task(tp)

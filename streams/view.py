@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,9 +13,10 @@ from faust.types import TP
 
 from allocator.spec import Experiment
 from streams.allocate.agent import AllocateAgent, states_of
-from streams.join.outcomes import EXPOSURE_OUTCOMES, REWARD_OUTCOMES
+from streams.join.agent import JoinAgent
+from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES
 from streams.metrics import Metrics
-from streams.records import Decision
+from streams.records import Decision, Weights
 from streams.web.view import ExperimentDetail, ExperimentSummary, HistoryPoint, rows_of
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["DecisionLog", "WorkerView"]
 
 log = logging.getLogger(__name__)
+
+JOIN, ALLOCATE = "join", "allocate"
+"""The groups of agents by name."""
 
 DECISIONS_KEPT = 1000
 """Decisions kept in memory for each experiment."""
@@ -51,6 +56,8 @@ class WorkerView:
 
     def __init__(self, app: AllocatorApp) -> None:
         self._app = app
+        self._read: set[tuple[str, int]] = set()
+        self._owned: set[str] = set()
 
     def ready(self) -> tuple[bool, str]:
         return self._app.ready()
@@ -93,8 +100,8 @@ class WorkerView:
     def refresh(self, metrics: Metrics) -> None:
         """Bring the gauges that mirror state to the present."""
         intake = self._app.intake
-        totals = [0] * (len(EXPOSURE_OUTCOMES) + len(REWARD_OUTCOMES))
-        joins = intake.agents("join")
+        totals = [0] * OUTCOMES
+        joins: dict[int, JoinAgent] = intake.agents(JOIN)
         for agent in joins.values():
             for counts in agent.fold.counts.values():
                 totals = [a + b for a, b in zip(totals, counts, strict=True)]
@@ -102,32 +109,42 @@ class WorkerView:
         for topic, outcomes in ((topics.exposures, EXPOSURE_OUTCOMES), (topics.rewards, REWARD_OUTCOMES)):
             for outcome in outcomes:
                 metrics.events.labels(topic, outcome.name.partition("_")[2].lower()).set(totals[outcome])
-        metrics.partitions_owned.labels("join").set(len(joins))
-        metrics.partitions_owned.labels("allocate").set(len(intake.agents("allocate")))
+        metrics.partitions_owned.labels(JOIN).set(len(joins))
+        metrics.partitions_owned.labels(ALLOCATE).set(len(intake.agents(ALLOCATE)))
         if joins:
             metrics.restore_seconds.set(max(agent.ledger.restore_s for agent in joins.values()))
         self._refresh_lag(metrics)
         self._refresh_published(metrics)
 
     def _refresh_lag(self, metrics: Metrics) -> None:
-        now = time.time()
-        for (group, partition), task in self._app.intake.tasks.items():
+        now, tasks = time.time(), self._app.intake.tasks
+        read: set[tuple[str, int]] = set()
+        for (_, partition), task in tasks.items():
             for topic in task.queues if task.running else ():
                 applied = task.agent.ledger.checkpoint.applied.get(topic, 0)
                 highwater = self._app.consumer.highwater(TP(topic, partition))
-                lag = max(0, highwater - applied) if highwater is not None else 0
-                metrics.lag_records.labels(topic, str(partition)).set(lag)
-                event_ts = task.agent.fold.event_ts if group == "join" else 0.0
-                if group == "join":
-                    metrics.lag_seconds.labels(topic, str(partition)).set(now - event_ts if lag and event_ts else 0.0)
+                behind = highwater is not None and highwater > applied
+                metrics.lag_records.labels(topic, str(partition)).set(highwater - applied if behind else 0)
+                if isinstance(task.agent, JoinAgent):
+                    newest = task.agent.fold.event_ts
+                    metrics.lag_seconds.labels(topic, str(partition)).set(now - newest if behind and newest else 0.0)
+                read.add((topic, partition))
+        for topic, partition in self._read - read:
+            metrics.forget_partition(topic, partition)
+        self._read = read
 
     def _refresh_published(self, metrics: Metrics) -> None:
-        for agent in self._app.intake.agents("allocate").values():
+        owned: set[str] = set()
+        for agent in self._app.intake.agents(ALLOCATE).values():
             for name, weights in agent.weights.items():
-                metrics.published(name, weights.version, lambda ts=weights.ts: time.time() - ts)
+                metrics.published(name, weights.version, partial(_age_s, weights))
+                owned.add(name)
+        for name in self._owned - owned:
+            metrics.forget_experiment(name)
+        self._owned = owned
 
     def _owner(self, name: str) -> AllocateAgent | None:
-        agents = self._app.intake.agents("allocate").values()
+        agents = self._app.intake.agents(ALLOCATE).values()
         return next((agent for agent in agents if agent.owns(name) and name in agent.decided), None)
 
     def _detail(self, spec: Experiment, agent: AllocateAgent) -> ExperimentDetail:
@@ -152,3 +169,7 @@ class WorkerView:
             lag_seconds=time.time() - totals.event_ts if totals.event_ts else None,
             partitions=len(totals.inputs()),
         )
+
+
+def _age_s(weights: Weights) -> float:
+    return time.time() - weights.ts

@@ -28,7 +28,9 @@ def run_worker(settings: WorkerSettings) -> int:
         settings = replace(settings, web_port=_free_port(settings.web_host))
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = create_app(settings)
-    log.info("worker of %r on %s, data in %s: %s", settings.prefix, settings.connection.bootstrap, settings.data_dir, settings.url)
+    log.info(
+        "worker of %r on %s, data in %s: %s", settings.prefix, settings.connection.bootstrap, settings.data_dir, settings.url
+    )
     if settings.embedded:
         log.warning("embedded broker: %s", "; ".join(LIMITS))
     gc.collect()

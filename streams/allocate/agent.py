@@ -1,8 +1,8 @@
 """The allocate agent of one partition of the partials topic: it owns the experiments whose names hash there.
 
 A step is: partials summed → decided, for each experiment that is due → committed together with the weights and the decisions.
-An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, or when its lease is to
-be renewed.
+An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, or when its
+lease is to be renewed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -107,9 +108,9 @@ class AllocateAgent:
         """Whether this partition decides for the experiment."""
         return partition_of(name, self._settings.partitions[self._settings.topics.partials]) == self.ledger.partition
 
-    # -- steps -----------------------------------------------------------------------------------------------------------------------
+    # -- steps -----------------------------------------------------------------------------------------------
 
-    def _sum(self, records: list[object], keys: list[bytes], values: list[bytes | None]) -> None:
+    def _sum(self, records: list[Any], keys: list[bytes], values: list[bytes | None]) -> None:
         """Replace what is older; only that is committed."""
         for record in records:
             if record.value is None:
@@ -176,9 +177,14 @@ def states_of(decision: PureDecision) -> list[ArmState]:
     """The read-out of every arm in its wire form."""
     return [
         ArmState(
-            id=arm.id, n=arm.n, mean=arm.mean, interval=arm.interval, p_best=arm.p_best, ppm=arm.ppm,
+            id=arm.id,
+            n=arm.n,
+            mean=arm.mean,
+            interval=arm.interval,
+            p_best=arm.p_best,
+            ppm=arm.ppm,
             metrics={name: MetricState(n=m.n, mean=m.mean, interval=m.interval) for name, m in arm.metrics.items()},
-        )  # fmt: skip
+        )
         for arm in decision.arms
     ]
 

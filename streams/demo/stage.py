@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.text import Text
 
 from allocator.spec import Experiment, load_experiment
+from streams.clients import admin_client, started
 from streams.connection import Connection
 from streams.demo import ROWS_DEFAULT, Options
 from streams.demo.children import Child
@@ -107,7 +108,7 @@ class Stage:
         self._say("data", f"{matrix.name}: {number(len(matrix))} requests with the outcomes of {len(matrix.models)} models")
         async with AsyncExitStack() as stack:
             home = Path(stack.enter_context(TemporaryDirectory(prefix="allocator-demo-")))
-            connection = self._broker(stack)
+            connection = await self._broker(stack)
             worker, api = await self._worker(stack, connection, home)
             run = f"{time.time_ns() // 1_000_000:x}"
             # On a real Kafka an earlier run may have left its experiment: this one must count from nothing.
@@ -139,11 +140,13 @@ class Stage:
             if options.serve:
                 await self._serve(worker, api)
 
-    def _broker(self, stack: AsyncExitStack) -> Connection:
+    async def _broker(self, stack: AsyncExitStack) -> Connection:
         bootstrap = self._options.bootstrap
         if bootstrap is not None:
-            self._say("broker", bootstrap)
-            return Connection.from_environment(bootstrap)
+            connection = Connection.from_environment(bootstrap)
+            async with started(admin_client(connection), connection):
+                self._say("broker", bootstrap)
+            return connection
         broker = stack.enter_context(EmbeddedBroker())
         broker.create(spec.name for spec in self._topics.specs())
         self._say("broker", f"embedded, at {broker.bootstrap}, for trying out only:")

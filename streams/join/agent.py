@@ -1,6 +1,7 @@
 """The join agent of one partition: cut a chunk, fold it, commit it, and publish the partials that are due.
 
-A step is: fetched → decoded (already, in the consumer's thread) → cut → folded → committed; the partials and the dead letters go out
+A step is: fetched → decoded (already, in the consumer's thread) → cut → folded → committed; the partials and the dead
+letters go out
 in the same transaction. Partials are cumulative and go out at most every `partials_interval_s`, whatever the event rate.
 """
 
@@ -94,7 +95,7 @@ class JoinAgent:
             pauses.append(max(0.001, self._published_at + self._settings.partials_interval_s - time.monotonic()))
         return min(pauses, default=None)
 
-    # -- specs -----------------------------------------------------------------------------------------------------------------------
+    # -- specs -----------------------------------------------------------------------------------------------
 
     def _take_specs(self) -> None:
         if self._specs.changes != self._specs_seen:
@@ -102,7 +103,7 @@ class JoinAgent:
             self.fold.set_experiments(self._specs.current)
 
     async def _await_specs(self, chunk: Chunk) -> None:
-        """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong name cannot stall the partition."""
+        """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong one cannot stall everything."""
         for batch in (*chunk[0], *chunk[1]):
             unknown = {e.experiment for e in batch.payload.events} - self.fold.plans.keys() - self._given_up.keys() - {None}
             wait_s = batch.last_ms / 1000 + self._settings.unknown_grace_s - self._clock()
@@ -115,7 +116,7 @@ class JoinAgent:
             while len(self._given_up) > GIVEN_UP_MAX:
                 del self._given_up[next(iter(self._given_up))]
 
-    # -- a chunk ---------------------------------------------------------------------------------------------------------------------
+    # -- a chunk ---------------------------------------------------------------------------------------------
 
     async def _process(self, chunk: Chunk) -> None:
         started = time.perf_counter()
@@ -149,16 +150,16 @@ class JoinAgent:
     def _letters(self, topic: str, dead: list[DeadLetter]) -> list[Output]:
         """Dead letters with reason and origin in the headers, on the partition they came from."""
         partition = self.ledger.partition
+        origin = (("origin-topic", topic.encode()), ("origin-partition", b"%d" % partition))
+        to = Topics.dead_letters(topic)
         return [
             Output(
-                Topics.dead_letters(topic), partition, letter.key, letter.value,
-                (
-                    ("reason", letter.reason.encode()),
-                    ("origin-topic", topic.encode()),
-                    ("origin-partition", b"%d" % partition),
-                    ("origin-offset", b"%d" % letter.offset),
-                ),
-            )  # fmt: skip
+                to,
+                partition,
+                letter.key,
+                letter.value,
+                headers=(("reason", letter.reason.encode()), *origin, ("origin-offset", b"%d" % letter.offset)),
+            )
             for letter in dead
         ]
 
@@ -174,7 +175,7 @@ class JoinAgent:
             self._dirty = set()
             self._published_at = time.monotonic()
 
-    # -- partials --------------------------------------------------------------------------------------------------------------------
+    # -- partials --------------------------------------------------------------------------------------------
 
     def _partials_due(self) -> bool:
         return time.monotonic() - self._published_at >= self._settings.partials_interval_s
@@ -194,4 +195,3 @@ class JoinAgent:
         to = partition_of(experiment, self._settings.partitions)
         key = f"{experiment}|{partition}|{period}".encode()
         return Output(self._settings.topics.partials, to, key, encode(partial))
-

@@ -1,7 +1,7 @@
 """The sums of one partition: one cell for each (experiment, segment, arm, holdback, period) seen, interned to a small number.
 
-Unit records name a cell by its number. Numbers are given in order of first sight and never reused, so they differ between partitions and
-between a run and its replay; nothing that leaves the partition shows them.
+Unit records name a cell by its number. Numbers are given in order of first sight and never reused, so they differ between
+partitions and between a run and its replay; nothing that leaves the partition shows them.
 """
 
 from __future__ import annotations

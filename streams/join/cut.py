@@ -1,7 +1,7 @@
 """Which events make the next chunk: both topics up to the same log time.
 
-A replay then meets rewards about when they first came, few of them wait for an exposure that is still in the queue, and each unit's record
-is read and written once for both. The moments do not depend on where the cuts fall; the speed does.
+A replay then meets rewards about when they first came, few of them wait for an exposure that is still in the queue, and each
+unit's record is read and written once for both. The moments do not depend on where the cuts fall; the speed does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def cut(
 ) -> Chunk | None:
     """The next chunk as (exposure batches, reward batches), whole batches only, or None while one side must be waited for.
 
-    `at_end(topic, next)` says whether nothing is left to fetch from `next` on; a side that is not at its end bounds the other one by
-    the log time it has reached.
+    `at_end(topic, next)` says whether nothing is left to fetch from `next` on; a side that is not at its end bounds the
+    other one by the log time it has reached.
     """
     queues = (exposures, rewards)
     have = [_leading(queue, records_max) for queue in queues]

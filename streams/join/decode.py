@@ -1,6 +1,7 @@
 """From the raw records of one Kafka batch to typed events, in the consumer's thread.
 
-What cannot be decoded, is out of domain, or is keyed by something else than its unit becomes a `DeadLetter` here and goes no further.
+What cannot be decoded, is out of domain, or is keyed by something else than its unit becomes a `DeadLetter` here and goes no
+further.
 """
 
 from __future__ import annotations
@@ -53,17 +54,18 @@ class Events(Generic[E]):
 def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
     """A parser of raw records (with key, value, offset, timestamp) into `Events` of that type."""
     decode_one = msgspec.json.Decoder(struct).decode
-    decode_list = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
+    decode_list: Callable[[bytes], list[E]] = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
 
     def decode(records: list[Any]) -> Events[E]:
         keys = [record.key for record in records]
         values = [record.value for record in records]
         try:
-            # One call for the whole batch is three times cheaper than one a record; a batch with anything odd in it is done again slowly.
+            # One call for the whole batch is three times cheaper than one a record; a batch with anything odd in it is done
+            # again slowly.
             events = decode_list(b"[" + b",".join(values) + b"]")
             if [event.unit.encode() for event in events] == keys:
-                latest = max(event.ts for event in events)
-                if latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
+                latest = max((event.ts for event in events), default=0.0)
+                if not events or latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
                     return Events(keys, events, values, [record.offset for record in records], [], latest)
         except (TypeError, *MALFORMED):
             pass  # said record by record below

@@ -1,7 +1,7 @@
 """Fold a chunk of events of one partition into unit records, cells and counters. Pure: bytes in, bytes out.
 
-The frequent cases (a new unit, a first reward for an exposed unit) are inlined in `exposures` and `rewards`; everything else goes through
-`_revise`, which takes the record's outcomes before and after a change and derives the sums anew. A chunk is
+The frequent cases (a new unit, a first reward for an exposed unit) are inlined in `exposures` and `rewards`; everything else
+goes through `_revise`, which takes the record's outcomes before and after a change and derives the sums anew. A chunk is
 
     fold.begin(stored)          # what the store holds for the chunk's keys
     fold.exposures(batch) …     # all of the chunk's exposures, then
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from allocator.spec import Experiment
 from streams.join.cells import CELL_PREFIX, CellName, Cells
 from streams.join.decode import DeadLetter, Events
 from streams.join.outcomes import OUTCOMES, Outcome
-from streams.join.plan import Kind, Plan, rewards_of
+from streams.join.plan import Kind, Plan
 from streams.join.units import (
     CELL,
     DEADLINE,
@@ -30,10 +31,10 @@ from streams.join.units import (
     EXPOSURE_ID,
     REWARDS,
     TS,
-    W,
-    Y,
     Entry,
     Record,
+    W,
+    Y,
     outcome_of,
     pack,
     unpack,
@@ -73,19 +74,19 @@ class Fold:
         self._kinds: list[Kind] = []
         self._kind_ids: dict[tuple[str, str | None], int] = {}
         self._new_kinds: list[int] = []
-        self._counted: set[str] = set()
+        self._counted: dict[str, list[int]] = {}
         self._stored: Mapping[bytes, bytes | None] = {}
         self._changed: dict[bytes, Record] = {}
 
-    # -- specs -----------------------------------------------------------------------------------------------------------------------
+    # -- specs -----------------------------------------------------------------------------------------------
 
     def set_experiments(self, experiments: Mapping[str, Experiment]) -> None:
         """Take over the current specs."""
         self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
         for kind in self._kinds:
-            rewards_of(kind, self.plans.values())
+            kind.refresh(self.plans.values())
 
-    # -- a chunk ---------------------------------------------------------------------------------------------------------------------
+    # -- a chunk ---------------------------------------------------------------------------------------------
 
     def begin(self, stored: Mapping[bytes, bytes | None]) -> None:
         """Start a chunk whose units' stored records are these (None: a new unit)."""
@@ -93,8 +94,8 @@ class Fold:
 
     def exposures(self, batch: Events[Exposure]) -> None:
         """Fold exposures in log order."""
-        plans, changed, hot = self.plans, self._changed, self.cells.hot
-        experiment_of, sums_of = self._experiment_of, self.cells.sums
+        plans, changed, counted = self.plans, self._changed, self._counted
+        experiment_of, hot, sums_of = self._experiment_of, self.cells.hot, self.cells.sums
         for i, x in enumerate(batch.events):
             name = x.experiment
             plan = plans.get(name)
@@ -118,16 +119,17 @@ class Fold:
                     self._expose_again(key, record, entry, cell, x)
                     break
             else:
-                entry = [cell, x.ts, x.exposure_id, inverse_propensity(x.propensity), [0] * plan.layout.metrics]
+                weight = inverse_propensity(x.propensity)
+                entry = [cell, x.ts, x.exposure_id, weight, [0] * plan.layout.metrics]
                 changed[key] = record
                 self._extend(record, x.ts + plan.window_max_s)
                 sums = hot.get(cell)
                 if sums is None:
                     sums = hot[cell] = sums_of[cell]
-                plan.layout.enter(sums, entry[W])
-                self._counts(name)[APPLIED_X] += 1
+                plan.layout.enter(sums, weight)
+                (counted.get(name) or self._counts(name))[APPLIED_X] += 1
                 if record[REWARDS]:
-                    self._revise(record, lambda e=entry, into=entries: into.append(e))
+                    self._revise(record, partial(entries.append, entry))
                 else:
                     entries.append(entry)
         self.event_ts = max(self.event_ts, batch.latest_ts)
@@ -135,8 +137,8 @@ class Fold:
 
     def rewards(self, batch: Events[Reward]) -> None:
         """Fold rewards in log order."""
-        changed, hot, plans = self._changed, self.cells.hot, self.plans
-        kinds, kind_ids, experiment_of, sums_of = self._kinds, self._kind_ids, self._experiment_of, self.cells.sums
+        plans, kinds, kind_ids, changed, counted = self.plans, self._kinds, self._kind_ids, self._changed, self._counted
+        experiment_of, hot, sums_of = self._experiment_of, self.cells.hot, self.cells.sums
         for i, r in enumerate(batch.events):
             kind_id = kind_ids.get((r.metric, r.experiment))
             if kind_id is None:
@@ -145,9 +147,8 @@ class Fold:
                 self._unwanted(batch, i)
                 continue
             kind, value, ts = kinds[kind_id], r.value, r.ts
-            refusal = self._refusal(kind, value)
-            if refusal is not None:
-                self._refuse_reward(batch, i, kind.experiment, refusal)
+            if not kind.least <= value <= kind.most or (kind.whole and value % 1):
+                self._refuse_reward(batch, i, kind.experiment, f"value: {value!r}: expected {kind.domain()}")
                 continue
             key = batch.keys[i]
             record = changed.get(key)
@@ -162,29 +163,27 @@ class Fold:
                 continue
             changed[key] = record
             self._extend(record, ts + kind.window_s)
-            reward = (kind_id, ts, value)
             if len(entries) == 1:
-                entry = entries[0]
-                cell, exposed, _, weight, y = entry
+                cell, exposed, _, weight, y = entries[0]
                 wanted = kind.wanted_by.get(experiment_of[cell])
                 if (
                     wanted is not None
                     and wanted.incremental
                     and y is not None
                     and exposed - wanted.clock_skew_s <= ts <= exposed + wanted.window_s
-                    and not wanted.refuses(value)
+                    and wanted.accepts(value)
                 ):
-                    rewards[r.reward_id] = reward
-                    steps, j = wanted.quantise(value), wanted.index
+                    rewards[r.reward_id] = (kind_id, ts, value)
+                    j, steps = wanted.index, wanted.quantise(value)
                     new = y[j] + steps if wanted.aggregate == "sum" else max(y[j], steps)
                     if new != y[j]:
                         sums = hot.get(cell)
                         if sums is None:
                             sums = hot[cell] = sums_of[cell]
                         plans[experiment_of[cell]].layout.change(sums, weight, y, j, new)
-                    self._counts(kind.experiment)[APPLIED_R] += 1
+                    (counted.get(kind.experiment) or self._counts(kind.experiment))[APPLIED_R] += 1
                     continue
-            self._revise(record, lambda of=rewards, at=r.reward_id, it=reward: of.__setitem__(at, it))
+            self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, ts, value)))
         self.event_ts = max(self.event_ts, batch.latest_ts)
         self._count_dead(batch.dead, self.dead_rewards, DEAD_R)
 
@@ -197,9 +196,9 @@ class Fold:
             kind = self._kinds[kind_id]
             keys.append(KIND_PREFIX + kind_id.to_bytes(4, "big"))
             values.append(msgspec.json.encode((kind.metric, kind.experiment)))
-        for experiment in self._counted:
+        for experiment, counts in self._counted.items():
             keys.append(COUNTS_PREFIX + experiment.encode())
-            values.append(msgspec.json.encode((self.event_ts, self.counts[experiment])))
+            values.append(msgspec.json.encode((self.event_ts, counts)))
             if experiment:
                 touched.add((experiment, COUNTERS))
         self._changed, self._stored = {}, {}
@@ -220,7 +219,7 @@ class Fold:
         for _, value in scan(KIND_PREFIX):
             metric, experiment = msgspec.json.decode(value, type=tuple[str, str])
             kind = Kind(metric, experiment)
-            rewards_of(kind, self.plans.values())
+            kind.refresh(self.plans.values())
             self._add_kind(kind)
         self._new_kinds.clear()
         for key, value in scan(COUNTS_PREFIX):
@@ -228,7 +227,7 @@ class Fold:
             self.counts[key[len(COUNTS_PREFIX) :].decode()] = counts
             self.event_ts = max(self.event_ts, event_ts)
 
-    # -- the rarer cases -------------------------------------------------------------------------------------------------------------
+    # -- the rarer cases -------------------------------------------------------------------------------------
 
     def _expose_again(self, key: bytes, record: Record, entry: Entry, cell: int, x: Exposure) -> None:
         """The unit has an exposure in this experiment already."""
@@ -245,13 +244,13 @@ class Fold:
             self._changed[key] = record
             counts[APPLIED_X] -= 1
             counts[CROSSOVER_X] += 2
-            self._revise(record, lambda: self._leave(entry))
+            self._revise(record, partial(self._leave, entry))
             return
         counts[REPEATED_X] += 1
         if (x.ts, x.exposure_id, now.segment, weight) < (entry[TS], entry[EXPOSURE_ID], was.segment, entry[W]):
             self._changed[key] = record
             self._extend(record, x.ts + self.plans[x.experiment].window_max_s)
-            self._revise(record, lambda: self._replace(entry, cell, x, weight))
+            self._revise(record, partial(self._replace, entry, cell, x, weight))
 
     def _reward_again(self, key: bytes, record: Record, kind_id: int, r: Reward) -> None:
         """The id is known: an exact repeat, an older version, or a correction."""
@@ -262,7 +261,7 @@ class Fold:
         if (r.ts, r.value, kind_id) != (ts, value, kind) and self._newer(r, kind_id, ts, value, kind):
             self._changed[key] = record
             self._extend(record, r.ts + self._kinds[kind_id].window_s)
-            self._revise(record, lambda: rewards.__setitem__(r.reward_id, (kind_id, r.ts, r.value)))
+            self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, r.ts, r.value)))
 
     def _newer(self, r: Reward, kind_id: int, ts: float, value: float, kind: int) -> bool:
         """Ties are broken by value, then by what the reward is of; by its names, since a kind's number depends on arrival."""
@@ -315,7 +314,7 @@ class Fold:
         entry[:] = [cell, x.ts, x.exposure_id, weight, [0] * metrics]
         self.plans[x.experiment].layout.enter(self._heat(cell), weight)
 
-    # -- small things ----------------------------------------------------------------------------------------------------------------
+    # -- small things ----------------------------------------------------------------------------------------
 
     def _load(self, key: bytes) -> Record:
         value = self._stored[key]
@@ -332,10 +331,10 @@ class Fold:
         return sums
 
     def _counts(self, experiment: str) -> list[int]:
-        self._counted.add(experiment)
         counts = self.counts.get(experiment)
         if counts is None:
             counts = self.counts[experiment] = [0] * OUTCOMES
+        self._counted[experiment] = counts
         return counts
 
     def _intern_cell(self, plan: Plan, place: tuple[str, str, bool, int]) -> int:
@@ -348,7 +347,7 @@ class Fold:
     def _intern_kind(self, metric: str, experiment: str | None) -> int | None:
         """The kind's number; None, and nothing kept, for rewards that no experiment wants."""
         kind = Kind(metric, experiment or "")
-        rewards_of(kind, self.plans.values())
+        kind.refresh(self.plans.values())
         return self._add_kind(kind) if kind.wanted_by else None
 
     def _add_kind(self, kind: Kind) -> int:
@@ -366,12 +365,6 @@ class Fold:
             self._refuse_reward(batch, i, r.experiment, f"metric: {r.metric!r}: expected a metric of {r.experiment!r}")
         else:
             self._refuse_reward(batch, i, "", f"experiment: {r.experiment!r}: expected the name of an applied experiment")
-
-    @staticmethod
-    def _refusal(kind: Kind, value: float) -> str | None:
-        """Why no experiment can use the value, or None."""
-        reasons = [wanted.refuses(value) for wanted in kind.wanted_by.values()]
-        return None if None in reasons else reasons[0]
 
     def _refuse_exposure(self, batch: Events[Exposure], i: int, experiment: str, reason: str) -> None:
         self._counts(experiment)[DEAD_X] += 1

@@ -1,7 +1,7 @@
 """What can become of an event. Every event read is in exactly one outcome, so the counters add up to the events read.
 
-An outcome may change as more of the unit's events arrive: a waiting reward becomes applied when its exposure comes, a unit that turns
-out to be a crossover takes its events out of applied.
+An outcome may change as more of the unit's events arrive: a waiting reward becomes applied when its exposure comes, a unit
+that turns out to be a crossover takes its events out of applied.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ A record is a plain list (msgspec packs and unpacks those fastest):
     entries: for each experiment the unit was exposed in, [cell, ts, exposure_id, W, y]
     rewards: {reward_id: [kind, ts, value]}
 
-It holds what is left of the unit's events when their order is forgotten: of an experiment's exposures the first by (ts, exposure_id,
-segment, W), of the events under one reward_id the last by (ts, value, kind), and whether the unit is a crossover (y is None). What it
-adds to the moments follows from that alone, so any order of the same events gives the same sums. `fold` updates sums incrementally where
-it is cheap; `settle` derives them anew where it is not, and both must agree.
+It holds what is left of the unit's events when their order is forgotten: of an experiment's exposures the first by (ts,
+exposure_id, segment, W), of the events under one reward_id the last by (ts, value, kind), and whether the unit is a crossover
+(y is None). What it adds to the moments follows from that alone, so any order of the same events gives the same sums. `fold`
+updates sums incrementally where that is cheap and derives them anew where it is not; both must agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 from streams.join.outcomes import Outcome
 from streams.join.plan import Kind, MetricPlan
 
-__all__ = ["CELL", "DEADLINE", "ENTRIES", "EXPOSURE_ID", "REWARDS", "TS", "Y", "W", "outcome_of", "pack", "unpack", "within"]
+__all__ = ["CELL", "DEADLINE", "ENTRIES", "EXPOSURE_ID", "REWARDS", "TS", "W", "Y", "outcome_of", "pack", "unpack", "values_of"]
 
 DEADLINE, ENTRIES, REWARDS = range(3)
 CELL, TS, EXPOSURE_ID, W, Y = range(5)
@@ -30,14 +30,10 @@ CELL, TS, EXPOSURE_ID, W, Y = range(5)
 Record = list[Any]
 Entry = list[Any]
 
+BEST_FIRST = (Outcome.REWARD_APPLIED, Outcome.REWARD_LATE, Outcome.REWARD_UNMATCHED, Outcome.REWARD_EXCLUDED)
+
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
-
-
-def within(entry: Entry, wanted: MetricPlan, ts: float) -> bool:
-    """Whether a reward at `ts` is attributed to the entry's exposure."""
-    exposed: float = entry[TS]
-    return exposed - wanted.clock_skew_s <= ts <= exposed + wanted.window_s
 
 
 def outcome_of(entries: Sequence[Entry], experiments: Sequence[str], kind: Kind, ts: float, value: float) -> Outcome:
@@ -45,20 +41,16 @@ def outcome_of(entries: Sequence[Entry], experiments: Sequence[str], kind: Kind,
 
     `experiments` names the experiment of every cell.
     """
-    best = Outcome.REWARD_WAITING
     found = []
     for entry in entries:
         wanted = kind.wanted_by.get(experiments[entry[CELL]])
         if wanted is not None:
             found.append(_in_entry(entry, wanted, ts, value))
-    for outcome in (Outcome.REWARD_APPLIED, Outcome.REWARD_LATE, Outcome.REWARD_UNMATCHED, Outcome.REWARD_EXCLUDED):
-        if outcome in found:
-            return outcome
-    return best
+    return next((outcome for outcome in BEST_FIRST if outcome in found), Outcome.REWARD_WAITING)
 
 
 def _in_entry(entry: Entry, wanted: MetricPlan, ts: float, value: float) -> Outcome:
-    if entry[Y] is None or wanted.refuses(value):
+    if entry[Y] is None or not wanted.accepts(value):
         return Outcome.REWARD_EXCLUDED
     if ts > entry[TS] + wanted.window_s:
         return Outcome.REWARD_LATE

@@ -3,8 +3,8 @@
 Commit of one chunk
     1. The caller folds the chunk's records, those below the applied offsets dropped, into changed keys and outputs.
     2. Begin the partition's transaction. Its id (one a partition) fences any former owner.
-    3. Send the changed keys and the checkpoint (which holds the applied source offsets) to the changelog, and the outputs to their
-       topics. Await every batch: aiokafka would commit the transaction without one that failed.
+    3. Send the changed keys and the checkpoint (which holds the applied source offsets) to the changelog, and the outputs to
+       their topics. Await every batch: aiokafka would commit the transaction without one that failed.
     4. Commit. From here on the chunk is counted.
     5. Write the same keys and the changelog position to RocksDB, atomically. A crash before this is repaired by restore.
 

@@ -64,7 +64,7 @@ async def test_transactions_work_but_abort_and_fence_nobody(broker: EmbeddedBrok
     for producer in producers:
         await producer.stop()
     assert await read(broker.bootstrap, "t", 3) == [b"committed", b"aborted", b"from a former owner"]
-    assert any("aborted records stay visible and a former owner is not fenced" in limit for limit in LIMITS)
+    assert any("no abort and no fencing" in limit for limit in LIMITS)
 
 
 async def test_a_partition_keeps_its_newest_megabytes(broker: EmbeddedBroker) -> None:

@@ -69,7 +69,15 @@ def test_moments_of_other_metrics_do_not_mix() -> None:
 
 @pytest.mark.parametrize(
     "value, per_one, steps",
-    [(0.5, 1, 1), (-0.5, 1, 0), (1.4999, 1, 1), (0.1, 1e6, 100_000), (-2.25, 4, -9), (1e15, 1, STEPS_MAX), (-1e15, 1, -STEPS_MAX)],
+    [
+        (0.5, 1, 1),
+        (-0.5, 1, 0),
+        (1.4999, 1, 1),
+        (0.1, 1e6, 100_000),
+        (-2.25, 4, -9),
+        (1e15, 1, STEPS_MAX),
+        (-1e15, 1, -STEPS_MAX),
+    ],
 )
 def test_halves_round_up(value: float, per_one: float, steps: int) -> None:
     assert quantise(value, per_one) == steps

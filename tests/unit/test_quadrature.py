@@ -16,9 +16,8 @@ X16, W16 = np.polynomial.legendre.leggauss(16)
 
 
 def nodes(centre: Floats, sd: Floats, reach: float) -> tuple[Floats, Floats]:
-    """16-point Gauss-Legendre on half-sd panels around every arm."""
-    steps = np.arange(-reach, reach + 0.01, 0.5)
-    borders = np.unique((centre[:, None] + sd[:, None] * steps).ravel())
+    """16-point Gauss-Legendre on panels of half an sd around every arm."""
+    borders = np.unique((centre[:, None] + sd[:, None] * np.arange(-reach, reach + 0.1, 0.5)).ravel())
     half = np.diff(borders) / 2
     return ((borders[:-1] + half)[:, None] + half[:, None] * X16).ravel(), (half[:, None] * W16).ravel()
 
@@ -45,7 +44,7 @@ def oracle_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> Floats:
     return best_of(np.exp(-z * z / 2) / np.sqrt(2 * np.pi) / sd[:, None], special.ndtr(z), weights)
 
 
-@pytest.mark.parametrize("arms", [2, 3, 10, 40])
+@pytest.mark.parametrize("arms", [2, 3, 9])
 @pytest.mark.parametrize("n", [0, 1, 10, 100, 1e4, 1e6])
 @pytest.mark.parametrize("rate", [0.0005, 0.05, 0.5, 0.97])
 def test_betas_agree_with_the_oracle(arms: int, n: float, rate: float) -> None:
@@ -113,12 +112,13 @@ def test_a_hopeless_arm_gets_an_upper_bound_and_never_zero() -> None:
     assert p[0] == pytest.approx(special.ndtr(-20 / np.sqrt(2)), rel=1e-9)
 
 
-def test_bounds_of_pruned_betas_are_above_the_truth() -> None:
-    for gap in (0.26, 0.28, 0.3):  # in log-odds 1.1, and sd of .1: beyond the pruning line
-        a, b = np.array([100.0, gap * 1000]), np.array([900.0, (1 - gap) * 1000])
-        pruned = prob_best_beta(np.append(a, 1e4 * gap), np.append(b, 1e4 * (1 - gap)))
-        truth = oracle_beta(np.append(a, 1e4 * gap), np.append(b, 1e4 * (1 - gap)))
-        assert truth[0] <= pruned[0] < 1e-9
+def test_bounds_of_pruned_betas_are_above_the_truth_and_fall() -> None:
+    former = 1e-16  # P at .2, where both arms still contend
+    for rate in (0.22, 0.25, 0.3):
+        a, b = np.array([100.0, 1e4 * rate]), np.array([900.0, 1e4 * (1 - rate)])
+        p = prob_best_beta(a, b)[0]
+        assert oracle_beta(a, b)[0] < p < former
+        former = p
 
 
 def test_probability_falls_smoothly_across_the_pruning_line() -> None:

@@ -1,0 +1,51 @@
+"""Policies by name, with errors an owner of a spec can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from allocator import SpecError
+from allocator.policies import POLICIES, Fixed, Thompson, TopTwoThompson, policy_of
+from allocator.posterior import BetaPosteriors
+from allocator.spec import Policy
+
+
+def test_every_name_makes_its_class() -> None:
+    assert policy_of(Policy()) == Thompson()
+    assert policy_of(Policy(name="top-two-thompson", params={"beta": 0.3})) == TopTwoThompson(0.3)
+    assert policy_of(Policy(name="fixed", params={"shares": {"a": 1}}), ["a"]) == Fixed({"a": 1})
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("arms", [1, 2, 7, 100])
+def test_every_policy_gives_a_distribution(name: str, arms: int) -> None:
+    rng = np.random.default_rng(arms)
+    a, b = 1 + rng.integers(0, 400, arms), 1 + rng.integers(0, 400, arms)
+    posteriors = BetaPosteriors(tuple(f"arm-{k}" for k in range(arms)), a.astype(float), b.astype(float))
+    weights = policy_of(Policy(name=name)).weights(posteriors)
+    assert weights.shape == (arms,)
+    assert (weights >= 0).all()
+    assert weights.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "name, params, message",
+    [
+        ("thomson", {}, "policy.name: 'thomson': expected a policy: one of .*; did you mean 'thompson'?"),
+        ("top_two", {}, "did you mean 'top-two-thompson'?"),
+        (
+            "top-two-thompson",
+            {"betta": 0.3},
+            "policy.betta: 0.3: expected a parameter of top-two-thompson: one of beta; did you mean 'beta'?",
+        ),
+        ("top-two-thompson", {"beta": 3}, "policy.beta: 3: expected a number above 0, at most 1"),
+        ("thompson", {"temper": "hot"}, "policy: {'temper': 'hot'}: expected parameters of the right types"),
+        ("fixed", {"shares": {"a": 1, "z": 1}}, "policy.shares: .* expected a number for each of a, b"),
+    ],
+)
+def test_errors_say_what_to_mend(name: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message.replace("?", r"\?")):
+        policy_of(Policy(name=name, params=params), ["a", "b"])
