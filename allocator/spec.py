@@ -105,6 +105,7 @@ class Experiment(Struct, frozen=True, kw_only=True):
     publish_interval_s: Seconds = field(default=1.0, name="publish_interval")
     lease_s: Seconds = field(default=60.0, name="lease")
     clock_skew_s: Seconds = field(default=5.0, name="clock_skew")
+    grace_s: Seconds = field(default=3600.0, name="grace")
     owner: str = ""
     hypothesis: str = ""
     status: Status = "running"
@@ -182,6 +183,7 @@ class _Reader:
             publish_interval_s=publish_interval_s,
             lease_s=self._lease(source.get("lease", max(60.0, 3 * publish_interval_s)), publish_interval_s),
             clock_skew_s=self._duration("clock_skew", source.get("clock_skew", 5.0)),
+            grace_s=self._duration("grace", source.get("grace", 3600.0)),
             owner=self._text("owner", source.get("owner", "")),
             hypothesis=self._text("hypothesis", source.get("hypothesis", "")),
             status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),

@@ -80,7 +80,7 @@ def problems(
         state, count = found.get(spec.name), spec.partitions or partitions
         if state is None:
             if missing:
-                wrong.append(TopicError(spec.name, "no topic", _description(spec, count), REPAIR))
+                wrong.append(TopicError(spec.name, "not been made", _description(spec, count), REPAIR))
             continue
         if state.partitions != count:
             reason = "" if spec.partitions else ": the join works partition by partition, so all its topics need as many"
@@ -122,7 +122,9 @@ async def create_topics(
         return
     response = await admin.create_topics([_new_topic(spec, spec.partitions or partitions, replication) for spec in specs])
     wrong = [
-        TopicError(name, f"no topic; creating it failed: {message or for_code(code).__name__}", "to exist", "create it by hand")
+        TopicError(
+            name, f"not been made; creating it failed: {message or for_code(code).__name__}", "to exist", "create it by hand"
+        )
         for name, code, message in response.topic_errors
         if code not in (0, _ALREADY_EXISTS)
     ]

@@ -16,7 +16,7 @@ from streams.connection import Connection
 
 __all__ = ["ANSWER_TIMEOUT_S", "UNREACHABLE", "Unreachable", "admin_client", "started"]
 
-ANSWER_TIMEOUT_S = 8.0
+ANSWER_TIMEOUT_S = 7.0
 """How long a broker may take to answer; below the 10 s in which the command line promises an answer."""
 
 UNREACHABLE = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, TimeoutError, OSError)

@@ -72,7 +72,7 @@ class CompactedTopic:
                     await self._poll()
         except UnknownTopicOrPartitionError as error:
             await self._close()
-            raise TopicError(self.topic, "no such topic", "to exist", "start a worker, or run allocator doctor --fix") from error
+            raise TopicError(self.topic, "not been made", "to exist", "start a worker, or run allocator doctor --fix") from error
         except UNREACHABLE as error:
             await self._close()
             raise Unreachable(self.connection.bootstrap) from error

@@ -163,12 +163,27 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
 
+class _NothingRead(dict[TP, int]):
+    """In place of Faust's offsets last read, below which it drops messages.
+
+    A message under way when somebody seeks back sets its mark after the seek, and what is then fetched again would be dropped.
+    What was read already, `streams.queues` tells.
+    """
+
+    def __getitem__(self, tp: TP) -> None:  # type: ignore[override]
+        return None
+
+
 class ChunkedConsumer(Consumer):  # type: ignore[misc]
     """Faust's consumer, with one message a fetch and partition: its value is the list of `Batch`es."""
 
     pause_s = 0.01
     """Rest after a small fetch, so that the next one is larger."""
     small_fetch_records = 2000
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._read_offset = _NothingRead()
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)

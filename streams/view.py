@@ -126,7 +126,7 @@ class WorkerView:
                 behind = highwater is not None and highwater > applied
                 metrics.lag_records.labels(topic, str(partition)).set(highwater - applied if behind else 0)
                 if isinstance(task.agent, JoinAgent):
-                    newest = task.agent.fold.event_ts
+                    newest = max(task.agent.fold.exposures_mark, task.agent.fold.rewards_mark)
                     metrics.lag_seconds.labels(topic, str(partition)).set(now - newest if behind and newest else 0.0)
                 read.add((topic, partition))
         for topic, partition in self._read - read:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from allocator.moments import layout_of
@@ -11,6 +11,7 @@ from streams.join.cells import CellName
 from streams.join.decode import Events
 from streams.join.fold import Fold
 from streams.join.outcomes import Outcome, label
+from streams.join.sweep import Sweep
 from streams.records import Exposure, Reward
 from streams.state.store import escape
 
@@ -37,8 +38,8 @@ def reward(unit: str = "u", value: float = 1.0, ts: float = 1001.0, **fields: ob
 
 def events_of(items: Sequence[Exposure] | Sequence[Reward]) -> Events:
     """The batch that decoding their records would give."""
-    latest = max((item.ts for item in items), default=0.0)
-    return Events([item.unit.encode() for item in items], list(items), [b""] * len(items), list(range(len(items))), [], latest)
+    mark = max((item.ts for item in items), default=0.0)
+    return Events([item.unit.encode() for item in items], list(items), [b""] * len(items), list(range(len(items))), [], mark)
 
 
 @dataclass
@@ -51,14 +52,25 @@ class Partition:
         self.stored: dict[bytes, bytes] = {}
         self.restart()
 
+    def scan_from(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As of the store: a view of the moment it was called."""
+        return iter(sorted((k, v) for k, v in self.stored.items() if k >= key))
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As of the store."""
+        return [self.stored.get(key) for key in keys]
+
     def restart(self) -> None:
         """Forget everything but the store, as a killed worker does."""
         self.fold = Fold()
         self.fold.set_experiments({e.experiment: e for e in self.experiments})
+        self.sweep = Sweep(self)
         self.fold.restore(lambda prefix: iter(sorted((k, v) for k, v in self.stored.items() if k.startswith(prefix))))
 
-    def chunk(self, *events: Exposure | Reward) -> Partition:
-        """Fold the events as one chunk and store what changed."""
+    def chunk(self, *events: Exposure | Reward, sweep: int = 0) -> Partition:
+        """Fold the events as one chunk and store what changed; `sweep` records are looked at first."""
+        horizon_s = max(plan.horizon_s for plan in self.fold.plans.values())
+        self.fold.evict(self.sweep.stale(self.fold.watermark, horizon_s, sweep) if sweep else [])
         units = {event.unit.encode() for event in events}
         self.fold.begin({unit: self.stored.get(escape(unit)) for unit in units})
         self.fold.exposures(events_of([e for e in events if isinstance(e, Exposure)]))

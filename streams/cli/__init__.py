@@ -69,4 +69,4 @@ def allocator(
 
 def main() -> None:
     """Entry point of the command line."""
-    app()
+    app(prog_name="allocator")

@@ -33,9 +33,10 @@ def doctor(
     else:
         from rich.markup import escape
 
-        shown = table("", "check", "found", "what to do")
+        shown = table("", "check", "found")
         for check in checks:
-            shown.add_row(f"[{STATE_STYLE[check.state]}]{check.state}[/]", check.name, escape(check.found), escape(check.repair))
+            repair = f"\n[bold]what to do:[/] {escape(check.repair)}" if check.repair else ""
+            shown.add_row(f"[{STATE_STYLE[check.state]}]{check.state}[/]", check.name, escape(check.found) + repair)
         console().print(shown)
     if failed:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from streams.join.cut import Chunk, cut
 from streams.join.decode import DeadLetter
 from streams.join.fold import Fold
 from streams.join.outcomes import Outcome, label
+from streams.join.sweep import Sweep
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
 from streams.queues import SourceQueue
@@ -27,6 +28,8 @@ from streams.topics import Topics
 __all__ = ["JoinAgent", "JoinSettings"]
 
 GIVEN_UP_MAX = 1000
+SWEPT_MAX = 5000
+"""Records the sweep looks at with one chunk: about as many as the chunk has."""
 REASON_FIELDS = frozenset({"arm", "experiment", "key", "metric", "ts", "unit", "value"})
 
 
@@ -71,6 +74,7 @@ class JoinAgent:
         self._given_up: dict[str, None] = {}
 
     def restore(self) -> None:
+        self._sweep = Sweep(self.ledger.store)
         self._take_specs()
         self.fold.restore(self.ledger.store.scan)
         self._dirty.update(self.fold.cells.periods(), ((name, COUNTERS) for name in self.fold.counts if name))
@@ -85,12 +89,25 @@ class JoinAgent:
         await self._process(chunk)
         return 0
 
+    def _stale(self) -> list[tuple[bytes, bytes]]:
+        """Some more units that can be forgotten."""
+        horizon_s = max((plan.horizon_s for plan in self.fold.plans.values()), default=0.0)
+        return self._sweep.stale(self.fold.watermark, horizon_s, SWEPT_MAX) if horizon_s else []
+
     async def _rest(self, waiting: bool) -> float | None:
-        """Nothing to fold: publish what is dirty and due, and say when to look again."""
+        """Nothing to fold: publish what is dirty and due, sweep, and say when to look again."""
+        if self._sweep.walking and (stale := self._stale()):
+            self.fold.evict(stale)
+            keys, values, touched = self.fold.end()
+            self._dirty |= touched
+            await self._commit({}, keys, values)
+            return 0
         if self._dirty and self._partials_due():
             await self._commit({}, [], [])
             return 0
         pauses = [0.01] if waiting else []  # one topic waits for the other, whose end may come without a record
+        if self._sweep.walking:
+            pauses.append(0.01)
         if self._dirty:
             pauses.append(max(0.001, self._published_at + self._settings.partials_interval_s - time.monotonic()))
         return min(pauses, default=None)
@@ -122,6 +139,7 @@ class JoinAgent:
         started = time.perf_counter()
         fold, (exposures, rewards) = self.fold, chunk
         applied = {topic: batches[-1].next for topic, batches in zip(self._topics, chunk, strict=True) if batches}
+        fold.evict(self._stale())
         units = list({key for batch in (*exposures, *rewards) for key in batch.payload.keys})
         fold.begin(dict(zip(units, self.ledger.store.get_many(list(map(escape, units))), strict=True)))
         for batch in exposures:
@@ -190,7 +208,7 @@ class JoinAgent:
             seq=self.ledger.checkpoint.seq + 1,
             cells=fold.cells.of_period(experiment, period),
             counters={label(Outcome(i)): n for i, n in enumerate(counts) if n},
-            event_ts=fold.event_ts,
+            event_ts=max(fold.exposures_mark, fold.rewards_mark),
         )
         to = partition_of(experiment, self._settings.partitions)
         key = f"{experiment}|{partition}|{period}".encode()

@@ -43,8 +43,8 @@ class Events(Generic[E]):
     values: list[bytes]
     offsets: list[int]
     dead: list[DeadLetter]
-    latest_ts: float = 0.0
-    """Newest `ts` of the events, 0 without any."""
+    mark: float = 0.0
+    """Newest `ts` of the events, but not beyond the log time of the last: one wrong clock must not make everyone late."""
 
     def letter(self, i: int, reason: str) -> DeadLetter:
         """The i-th event as a dead letter."""
@@ -57,6 +57,8 @@ def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
     decode_list: Callable[[bytes], list[E]] = msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
 
     def decode(records: list[Any]) -> Events[E]:
+        if not records:  # a range of offsets in which nothing can be seen
+            return Events([], [], [], [], [])
         keys = [record.key for record in records]
         values = [record.value for record in records]
         try:
@@ -64,9 +66,10 @@ def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
             # again slowly.
             events = decode_list(b"[" + b",".join(values) + b"]")
             if [event.unit.encode() for event in events] == keys:
-                latest = max((event.ts for event in events), default=0.0)
-                if not events or latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
-                    return Events(keys, events, values, [record.offset for record in records], [], latest)
+                latest = max(event.ts for event in events)
+                if latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
+                    mark = min(latest, records[-1].timestamp / 1000)
+                    return Events(keys, events, values, [record.offset for record in records], [], mark)
         except (TypeError, *MALFORMED):
             pass  # said record by record below
         return _decode_each(records, decode_one)
@@ -87,7 +90,7 @@ def _decode_each(records: list[Any], decode_one: Callable[[bytes], E]) -> Events
             good.events.append(event)
             good.values.append(record.value)
             good.offsets.append(record.offset)
-            good.latest_ts = max(good.latest_ts, event.ts)
+            good.mark = max(good.mark, min(event.ts, record.timestamp / 1000))
         else:
             good.dead.append(DeadLetter(record.offset, record.key, record.value, reason))
     return good

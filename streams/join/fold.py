@@ -12,7 +12,7 @@ goes through `_revise`, which takes the record's outcomes before and after a cha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,9 @@ from allocator.moments import inverse_propensity
 from allocator.spec import Experiment
 from streams.join.cells import CELL_PREFIX, CellName, Cells
 from streams.join.decode import DeadLetter, Events
+from streams.join.kinds import KIND_PREFIX, Kinds
 from streams.join.outcomes import OUTCOMES, Outcome
-from streams.join.plan import Kind, Plan
+from streams.join.plan import Plan
 from streams.join.units import (
     CELL,
     DEADLINE,
@@ -45,8 +46,8 @@ from streams.state.store import escape
 
 __all__ = ["REWARDS_MAX", "WAITING_MAX", "Fold"]
 
-KIND_PREFIX = b"\x00kind"
 COUNTS_PREFIX = b"\x00counts"
+MARKS_KEY = b"\x00marks"
 
 REWARDS_MAX = 4096
 """Rewards one unit may have. More are dead-lettered: a record of a hot key must not grow without bound."""
@@ -56,6 +57,7 @@ WAITING_MAX = 64
 APPLIED_X, REPEATED_X, DUPLICATE_X = Outcome.EXPOSURE_APPLIED, Outcome.EXPOSURE_REPEATED, Outcome.EXPOSURE_DUPLICATE
 CROSSOVER_X, DEAD_X = Outcome.EXPOSURE_CROSSOVER, Outcome.EXPOSURE_DEAD
 APPLIED_R, DUPLICATE_R, DEAD_R = Outcome.REWARD_APPLIED, Outcome.REWARD_DUPLICATE, Outcome.REWARD_DEAD
+LATE_X, LATE_R, WAITING_R = Outcome.EXPOSURE_LATE, Outcome.REWARD_LATE, Outcome.REWARD_WAITING
 
 
 class Fold:
@@ -66,27 +68,36 @@ class Fold:
         self.plans: dict[str, Plan] = {}
         self.counts: dict[str, list[int]] = {}
         """Events by outcome, by the experiment they name; "" for events that name none or one that is not known."""
-        self.event_ts = 0.0
-        """Newest `ts` of any event folded."""
+        self.exposures_mark = self.rewards_mark = 0.0
+        """Event time reached in each topic. An event whose horizon ended before its topic's mark is late."""
         self.dead_exposures: list[DeadLetter] = []
         self.dead_rewards: list[DeadLetter] = []
         self._experiment_of: list[str] = []
-        self._kinds: list[Kind] = []
-        self._kind_ids: dict[tuple[str, str | None], int] = {}
-        self._new_kinds: list[int] = []
+        self._kinds = Kinds()
         self._counted: dict[str, list[int]] = {}
         self._stored: Mapping[bytes, bytes | None] = {}
         self._changed: dict[bytes, Record] = {}
+        self._evicted: set[bytes] = set()
 
     # -- specs -----------------------------------------------------------------------------------------------
 
     def set_experiments(self, experiments: Mapping[str, Experiment]) -> None:
         """Take over the current specs."""
         self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
-        for kind in self._kinds:
-            kind.refresh(self.plans.values())
+        self._kinds.refresh(self.plans.values())
 
     # -- a chunk ---------------------------------------------------------------------------------------------
+
+    @property
+    def watermark(self) -> float:
+        """Event time that both topics have reached."""
+        return min(self.exposures_mark, self.rewards_mark)
+
+    def evict(self, stored: Iterable[tuple[bytes, bytes]]) -> None:
+        """Forget units whose deadline has passed, given as stored; their moments stay. Before `begin`."""
+        for key, value in stored:
+            self._evicted.add(key)
+            self._give_up(unpack(value))
 
     def begin(self, stored: Mapping[bytes, bytes | None]) -> None:
         """Start a chunk whose units' stored records are these (None: a new unit)."""
@@ -94,7 +105,7 @@ class Fold:
 
     def exposures(self, batch: Events[Exposure]) -> None:
         """Fold exposures in log order."""
-        plans, changed, counted = self.plans, self._changed, self._counted
+        plans, changed, counted, mark = self.plans, self._changed, self._counted, self.exposures_mark
         experiment_of, hot, sums_of = self._experiment_of, self.cells.hot, self.cells.sums
         for i, x in enumerate(batch.events):
             name = x.experiment
@@ -103,6 +114,9 @@ class Fold:
                 self._refuse_exposure(batch, i, "", f"experiment: {name!r}: expected the name of an applied experiment")
                 continue
             place = (plan.segment(x.segment) if plan.segments else "", x.arm, x.holdback, int(x.ts // plan.period_s))
+            if x.ts + plan.horizon_s < mark:
+                self._counts(name)[LATE_X] += 1
+                continue
             cell = plan.cell_ids.get(place)
             if cell is None:
                 if x.arm not in plan.arms:
@@ -112,7 +126,7 @@ class Fold:
             key = batch.keys[i]
             record = changed.get(key)
             if record is None:
-                record = self._load(key)
+                record = self._load(key, mark)
             entries = record[ENTRIES]
             for entry in entries:
                 if experiment_of[entry[CELL]] == name:
@@ -122,7 +136,7 @@ class Fold:
                 weight = inverse_propensity(x.propensity)
                 entry = [cell, x.ts, x.exposure_id, weight, [0] * plan.layout.metrics]
                 changed[key] = record
-                self._extend(record, x.ts + plan.window_max_s)
+                self._extend(record, x.ts + plan.horizon_s)
                 sums = hot.get(cell)
                 if sums is None:
                     sums = hot[cell] = sums_of[cell]
@@ -132,17 +146,17 @@ class Fold:
                     self._revise(record, partial(entries.append, entry))
                 else:
                     entries.append(entry)
-        self.event_ts = max(self.event_ts, batch.latest_ts)
+        self.exposures_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_exposures, DEAD_X)
 
     def rewards(self, batch: Events[Reward]) -> None:
         """Fold rewards in log order."""
-        plans, kinds, kind_ids, changed, counted = self.plans, self._kinds, self._kind_ids, self._changed, self._counted
-        experiment_of, hot, sums_of = self._experiment_of, self.cells.hot, self.cells.sums
+        plans, kinds, kind_ids, changed, counted = self.plans, self._kinds.all, self._kinds.ids, self._changed, self._counted
+        experiment_of, hot, sums_of, mark = self._experiment_of, self.cells.hot, self.cells.sums, self.rewards_mark
         for i, r in enumerate(batch.events):
             kind_id = kind_ids.get((r.metric, r.experiment))
             if kind_id is None:
-                kind_id = self._intern_kind(r.metric, r.experiment)
+                kind_id = self._kinds.intern(r.metric, r.experiment, plans.values())
             if kind_id is None or not kinds[kind_id].wanted_by:
                 self._unwanted(batch, i)
                 continue
@@ -150,10 +164,13 @@ class Fold:
             if not kind.least <= value <= kind.most or (kind.whole and value % 1):
                 self._refuse_reward(batch, i, kind.experiment, f"value: {value!r}: expected {kind.domain()}")
                 continue
+            if ts + kind.horizon_s < mark:
+                self._counts(kind.experiment)[LATE_R] += 1
+                continue
             key = batch.keys[i]
             record = changed.get(key)
             if record is None:
-                record = self._load(key)
+                record = self._load(key, mark)
             entries, rewards = record[ENTRIES], record[REWARDS]
             if r.reward_id in rewards:
                 self._reward_again(key, record, kind_id, r)
@@ -162,7 +179,7 @@ class Fold:
                 self._refuse_reward(batch, i, kind.experiment, f"unit: {r.unit!r}: has {len(rewards)} rewards already")
                 continue
             changed[key] = record
-            self._extend(record, ts + kind.window_s)
+            self._extend(record, ts + kind.horizon_s)
             if len(entries) == 1:
                 cell, exposed, _, weight, y = entries[0]
                 wanted = kind.wanted_by.get(experiment_of[cell])
@@ -184,25 +201,26 @@ class Fold:
                     (counted.get(kind.experiment) or self._counts(kind.experiment))[APPLIED_R] += 1
                     continue
             self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, ts, value)))
-        self.event_ts = max(self.event_ts, batch.latest_ts)
+        self.rewards_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_rewards, DEAD_R)
 
     def end(self) -> tuple[list[bytes], list[bytes | None], set[tuple[str, int]]]:
         """Every changed record as changelog keys and values, and the (experiment, period) pairs whose partials changed."""
         keys = list(map(escape, self._changed))
         values: list[bytes | None] = list(map(pack, self._changed.values()))
+        evicted = self._evicted.difference(keys)
+        keys.extend(evicted)
+        values.extend([None] * len(evicted))
         touched = self.cells.drain(keys, values)
-        for kind_id in self._new_kinds:
-            kind = self._kinds[kind_id]
-            keys.append(KIND_PREFIX + kind_id.to_bytes(4, "big"))
-            values.append(msgspec.json.encode((kind.metric, kind.experiment)))
+        keys.append(MARKS_KEY)
+        values.append(msgspec.json.encode((self.exposures_mark, self.rewards_mark)))
+        self._kinds.drain(keys, values)
         for experiment, counts in self._counted.items():
             keys.append(COUNTS_PREFIX + experiment.encode())
-            values.append(msgspec.json.encode((self.event_ts, counts)))
+            values.append(msgspec.json.encode(counts))
             if experiment:
                 touched.add((experiment, COUNTERS))
-        self._changed, self._stored = {}, {}
-        self._new_kinds.clear()
+        self._changed, self._stored, self._evicted = {}, {}, set()
         self._counted.clear()
         return keys, values, touched
 
@@ -216,16 +234,12 @@ class Fold:
         """Take over what `end` wrote before: cells, kinds, counters."""
         self.cells.restore(scan(CELL_PREFIX))
         self._experiment_of.extend(name.experiment for name in self.cells.names)
-        for _, value in scan(KIND_PREFIX):
-            metric, experiment = msgspec.json.decode(value, type=tuple[str, str])
-            kind = Kind(metric, experiment)
-            kind.refresh(self.plans.values())
-            self._add_kind(kind)
-        self._new_kinds.clear()
+        self._kinds.restore(scan(KIND_PREFIX))
+        self._kinds.refresh(self.plans.values())
         for key, value in scan(COUNTS_PREFIX):
-            event_ts, counts = msgspec.json.decode(value, type=tuple[float, list[int]])
-            self.counts[key[len(COUNTS_PREFIX) :].decode()] = counts
-            self.event_ts = max(self.event_ts, event_ts)
+            self.counts[key[len(COUNTS_PREFIX) :].decode()] = msgspec.json.decode(value, type=list[int])
+        for _, value in scan(MARKS_KEY):
+            self.exposures_mark, self.rewards_mark = msgspec.json.decode(value, type=tuple[float, float])
 
     # -- the rarer cases -------------------------------------------------------------------------------------
 
@@ -249,23 +263,23 @@ class Fold:
         counts[REPEATED_X] += 1
         if (x.ts, x.exposure_id, now.segment, weight) < (entry[TS], entry[EXPOSURE_ID], was.segment, entry[W]):
             self._changed[key] = record
-            self._extend(record, x.ts + self.plans[x.experiment].window_max_s)
+            self._extend(record, x.ts + self.plans[x.experiment].horizon_s)
             self._revise(record, partial(self._replace, entry, cell, x, weight))
 
     def _reward_again(self, key: bytes, record: Record, kind_id: int, r: Reward) -> None:
         """The id is known: an exact repeat, an older version, or a correction."""
         rewards = record[REWARDS]
         kind, ts, value = rewards[r.reward_id]
-        experiment = self._kinds[kind_id].experiment
+        experiment = self._kinds.all[kind_id].experiment
         self._counts(experiment)[DUPLICATE_R] += 1
         if (r.ts, r.value, kind_id) != (ts, value, kind) and self._newer(r, kind_id, ts, value, kind):
             self._changed[key] = record
-            self._extend(record, r.ts + self._kinds[kind_id].window_s)
+            self._extend(record, r.ts + self._kinds.all[kind_id].horizon_s)
             self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, r.ts, r.value)))
 
     def _newer(self, r: Reward, kind_id: int, ts: float, value: float, kind: int) -> bool:
         """Ties are broken by value, then by what the reward is of; by its names, since a kind's number depends on arrival."""
-        mine, theirs = self._kinds[kind_id], self._kinds[kind]
+        mine, theirs = self._kinds.all[kind_id], self._kinds.all[kind]
         return (r.ts, r.value, mine.metric, mine.experiment) > (ts, value, theirs.metric, theirs.experiment)
 
     def _revise(self, record: Record, change: Callable[[], Any]) -> None:
@@ -278,7 +292,7 @@ class Fold:
             self._counts(experiment)[outcome] += after[experiment, outcome] - before[experiment, outcome]
 
     def _outcomes(self, record: Record) -> Counter[tuple[str, Outcome]]:
-        entries, kinds = record[ENTRIES], self._kinds
+        entries, kinds = record[ENTRIES], self._kinds.all
         return Counter(
             (kinds[kind].experiment, outcome_of(entries, self._experiment_of, kinds[kind], ts, value))
             for kind, ts, value in record[REWARDS].values()
@@ -291,7 +305,7 @@ class Fold:
             plan = self.plans.get(experiment)
             if plan is None or entry[Y] is None:
                 continue
-            wanted = values_of(entry, experiment, self._kinds, record[REWARDS], plan.layout.metrics)
+            wanted = values_of(entry, experiment, self._kinds.all, record[REWARDS], plan.layout.metrics)
             self._move(entry, wanted)
 
     def _move(self, entry: Entry, wanted: list[int]) -> None:
@@ -316,9 +330,26 @@ class Fold:
 
     # -- small things ----------------------------------------------------------------------------------------
 
-    def _load(self, key: bytes) -> Record:
+    def _load(self, key: bytes, mark: float) -> Record:
         value = self._stored[key]
-        return [0, [], {}] if value is None else unpack(value)
+        if value is None:
+            return [0, [], {}]
+        record: Record = unpack(value)
+        if record[DEADLINE] >= mark:
+            return record
+        if escape(key) not in self._evicted:
+            self._give_up(record)
+        new: Record = [0, [], {}]
+        self._changed[key] = new
+        return new
+
+    def _give_up(self, record: Record) -> None:
+        """No exposure came for the rewards that still wait in a record that is going."""
+        for (experiment, outcome), n in self._outcomes(record).items():
+            if outcome is WAITING_R:
+                counts = self._counts(experiment)
+                counts[WAITING_R] -= n
+                counts[Outcome.REWARD_UNMATCHED] += n
 
     @staticmethod
     def _extend(record: Record, until: float) -> None:
@@ -343,18 +374,6 @@ class Fold:
             self._experiment_of.append(plan.name)
             self._heat(cell)
         return cell
-
-    def _intern_kind(self, metric: str, experiment: str | None) -> int | None:
-        """The kind's number; None, and nothing kept, for rewards that no experiment wants."""
-        kind = Kind(metric, experiment or "")
-        kind.refresh(self.plans.values())
-        return self._add_kind(kind) if kind.wanted_by else None
-
-    def _add_kind(self, kind: Kind) -> int:
-        self._kinds.append(kind)
-        kind_id = self._kind_ids[kind.metric, kind.experiment or None] = len(self._kinds) - 1
-        self._new_kinds.append(kind_id)
-        return kind_id
 
     def _unwanted(self, batch: Events[Reward], i: int) -> None:
         """A reward of a metric that no experiment declares: nobody's fault if it names no experiment."""

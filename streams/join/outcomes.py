@@ -22,19 +22,21 @@ class Outcome(IntEnum):
     """The same exposure once more."""
     EXPOSURE_CROSSOVER = 3
     """The unit was served several arms: it is kept out of the moments."""
-    EXPOSURE_DEAD = 4
-    REWARD_APPLIED = 5
-    REWARD_DUPLICATE = 6
+    EXPOSURE_LATE = 4
+    """So late that the unit's record may be forgotten already."""
+    EXPOSURE_DEAD = 5
+    REWARD_APPLIED = 6
+    REWARD_DUPLICATE = 7
     """The same `reward_id` once more, also when it corrected the value or was itself corrected."""
-    REWARD_WAITING = 7
+    REWARD_WAITING = 8
     """No exposure of the unit has come yet."""
-    REWARD_LATE = 8
-    """After the metric's attribution window."""
-    REWARD_UNMATCHED = 9
+    REWARD_LATE = 9
+    """After the metric's attribution window, or so late that the unit's record may be forgotten already."""
+    REWARD_UNMATCHED = 10
     """Before the unit's exposure, or its wait for one ended."""
-    REWARD_EXCLUDED = 10
+    REWARD_EXCLUDED = 11
     """The unit is a crossover, or the experiment cannot use the value."""
-    REWARD_DEAD = 11
+    REWARD_DEAD = 12
 
 
 OUTCOMES = len(Outcome)

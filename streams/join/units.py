@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
+from streams.join.kinds import Kind
 from streams.join.outcomes import Outcome
-from streams.join.plan import Kind, MetricPlan
+from streams.join.plan import MetricPlan
 
 __all__ = ["CELL", "DEADLINE", "ENTRIES", "EXPOSURE_ID", "REWARDS", "TS", "W", "Y", "outcome_of", "pack", "unpack", "values_of"]
 

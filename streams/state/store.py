@@ -63,6 +63,10 @@ class Store:
                 return
             yield key, value
 
+    def scan_from(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every record from `key` on, as the store is now, in key order."""
+        yield from self._db.items(from_key=key)
+
     @property
     def position(self) -> int | None:
         """Changelog offset written so far, None in a new store."""

@@ -2,12 +2,12 @@
 
     PROGRAM BOOTSTRAP PREFIX EVENTS
 
-It reads the topics `<prefix>.exposures.v1` and `<prefix>.rewards.v1` from the beginning, stops once it has counted EVENTS events, exits 0,
-and its last line on standard output is one JSON object:
+It reads the topics `<prefix>.exposures.v1` and `<prefix>.rewards.v1` from the beginning, stops once it has counted EVENTS events,
+exits 0, and its last line on standard output is one JSON object:
 
     {"events": 2040014, "seconds": 8.1, "cpu_s": 9.9, "rss_mib": 310.5, "sums": {"exp-0": {"a": [25021, 2498], …}, …}}
 
-- `seconds` and `cpu_s` (user and system, all threads) span from the first event to the last one counted: starting up is not in them.
+- `seconds` and `cpu_s` (user and system, all threads) are from the first event to the last one counted, without the start-up.
 - `rss_mib` is the most memory the process ever held.
 - `sums` is {experiment: {arm: [units exposed, sum of their rewards]}}, or null if the peer counts events and nothing else.
 """
@@ -57,7 +57,7 @@ class Stopwatch:
 
 
 def peak_rss_mib(whose: int) -> float:
-    """Most memory this process (RUSAGE_SELF) or the largest of its ended children (RUSAGE_CHILDREN) ever held; Linux counts in KiB."""
+    """Most memory this process (RUSAGE_SELF) or the largest of its ended children (RUSAGE_CHILDREN) ever held. Linux says KiB."""
     return resource.getrusage(whose).ru_maxrss / 1024
 
 

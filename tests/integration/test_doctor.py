@@ -101,12 +101,12 @@ async def test_librdkafkas_partitioner_is_recognised(kafka: Broker, prefix: str)
 async def test_records_that_do_not_decode_and_clocks_that_are_off_are_named(kafka: Broker, prefix: str) -> None:
     connection, topics = await healthy(kafka, prefix)
     broken = [b'{"unit":"u","metric":"click","value":"high","ts":1,"reward_id":"r"}']
-    await send(connection, topics.rewards, [*rewards(5, ts=time.time() + 7200), *broken], unit)
+    await send(connection, topics.rewards, [*rewards(5, ts=time.time() + 3 * 3600 + 60), *broken], unit)
     found = await checks(connection, topics)
     assert found[f"schema of {topics.rewards}"].state == "fail"
     assert "Expected `float`, got `str` - at `$.value`" in found[f"schema of {topics.rewards}"].found
     assert found[f"clock of {topics.rewards}"].state == "warn"
-    assert found[f"clock of {topics.rewards}"].found == "ts is 2 h ahead of the log's time (median of 6)"
+    assert found[f"clock of {topics.rewards}"].found == "ts is 3 h ahead of the log's time (median of 6)"
 
 
 async def test_what_can_be_mended_is_mended(kafka: Broker, prefix: str) -> None:

@@ -71,7 +71,7 @@ async def test_wrong_topics_are_all_named_and_nothing_is_made(kafka: Broker, pre
 async def test_missing_topics_are_errors_if_they_are_not_to_be_made(kafka: Broker, prefix: str) -> None:
     with pytest.raises(TopicErrors) as caught:
         await ensure_topics(Connection(kafka.bootstrap), Topics(prefix), partitions=4, create=False)
-    assert [error.found for error in caught.value.errors] == ["no topic"] * len(Topics(prefix).specs())
+    assert [error.found for error in caught.value.errors] == ["not been made"] * len(Topics(prefix).specs())
 
 
 async def test_repair_mends_policies_and_keeps_what_else_was_set(kafka: Broker, prefix: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli import app, options
+from streams.cli import app
 from streams.cli.output import share
 from streams.phrases import rough_duration
 
@@ -177,10 +177,6 @@ def test_asking_for_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert result.stdout == "[]\n"
-
-
-def test_every_command_takes_its_options_from_one_place() -> None:
-    assert set(options.__all__) <= set(vars(options))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,9 @@ def test_ppm_survive_the_way_back(weights: np.ndarray) -> None:  # type: ignore[
 def test_ties_go_to_the_earlier_arm() -> None:
     assert to_ppm(np.full(3, 1 / 3)) == (333_334, 333_333, 333_333)
     assert to_ppm(np.full(7, 1 / 7)) == (142_858,) + (142_857,) * 6
+    many = to_ppm(np.array([16_000.5, 17_332 + 5 / 6] * 30) / PPM)  # forty to give: thirty to 5/6, ten to the first halves
+    assert many[1::2] == (17_333,) * 30
+    assert many[::2] == (16_001,) * 10 + (16_000,) * 20
 
 
 def test_a_share_of_whole_ppm_keeps_them() -> None:

@@ -107,7 +107,7 @@ def test_every_error_at_once_in_the_order_of_the_spec() -> None:
     [
         ({"experiment": "no spaces"}, ["experiment"]),
         ({"arms": []}, ["arms"]),
-        ({"arms": "a"}, ["arms", "control"]),
+        ({"arms": "a"}, ["arms"]),
         ({"arms": [{"id": "a"}, {"idd": "b"}]}, ["arms[1].idd", "arms[1].id"]),
         ({"arms": [f"arm-{k}" for k in range(101)], "control": "arm-0"}, ["arms"]),
         ({"control": "z"}, ["control"]),
@@ -138,8 +138,7 @@ def test_each_error_has_its_path(changes: dict[str, Any], paths: list[str]) -> N
     with pytest.raises(SpecErrors) as raised:
         load_experiment(smallest(**changes))
     found = [error.path for error in raised.value.errors]
-    assert found[: len(paths)] == paths
-    assert len(found) == len(paths) or changes.keys() & {"arms"}
+    assert found == paths
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: b: c", "experiment: [", "x: 2024-13-45", "\x00", "hello", "[" * 5000, "{"])

@@ -54,7 +54,7 @@ def test_missing_topics_are_problems_only_if_nobody_makes_them() -> None:
     del topics[TOPICS.experiments]
     assert found_in(topics, missing=False) == []
     [error] = found_in(topics)
-    assert error.startswith("shop.experiments.v1 has no topic, needs 1 partition, cleanup.policy=compact")
+    assert error.startswith("shop.experiments.v1 has not been made, needs 1 partition, cleanup.policy=compact")
 
 
 def test_every_problem_is_found_at_once() -> None:

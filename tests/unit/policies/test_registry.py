@@ -35,7 +35,7 @@ def test_every_policy_gives_a_distribution(name: str, arms: int) -> None:
     "name, params, message",
     [
         ("thomson", {}, "policy.name: 'thomson': expected a policy: one of .*; did you mean 'thompson'?"),
-        ("top_two", {}, "did you mean 'top-two-thompson'?"),
+        ("top-two", {}, "did you mean 'top-two-thompson'?"),
         (
             "top-two-thompson",
             {"betta": 0.3},

@@ -1,0 +1,92 @@
+"""Kinds of rewards: a metric, in one experiment or in all that declare it, interned to a small number for unit records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from streams.join.plan import MetricPlan, Plan
+
+__all__ = ["KIND_PREFIX", "Kind", "Kinds"]
+
+KIND_PREFIX = b"\x00kind"
+
+
+@dataclass(slots=True)
+class Kind:
+    """What rewards are of: a metric, in one experiment or (`experiment` "") in all that declare it.
+
+    Interned to a small number in unit records. `wanted_by` maps an experiment to what it does with the metric; `least`,
+    `most` and `whole` bound the values that any of them takes.
+    """
+
+    metric: str
+    experiment: str
+    wanted_by: dict[str, MetricPlan] = field(default_factory=dict)
+    horizon_s: float = 0.0
+    least: float = 0.0
+    most: float = 0.0
+    whole: bool = False
+
+    def refresh(self, plans: Iterable[Plan]) -> None:
+        """Take over who wants the metric now."""
+        self.wanted_by = {
+            plan.name: plan.metrics[self.metric]
+            for plan in plans
+            if self.metric in plan.metrics and self.experiment in ("", plan.name)
+        }
+        wanted = self.wanted_by.values()
+        self.horizon_s = max((m.horizon_s for m in wanted), default=0.0)
+        self.least = min((m.least for m in wanted), default=0.0)
+        self.most = max((m.most for m in wanted), default=0.0)
+        self.whole = all(m.whole for m in wanted)
+
+    def domain(self) -> str:
+        """The values somebody takes, in words."""
+        if not self.whole:
+            return f"a number of at most {self.most:g} in size"
+        return "0 or 1" if self.most == 1.0 else "a whole number that is not negative"
+
+
+class Kinds:
+    """All kinds met so far. Numbers are given in order of first sight and never reused."""
+
+    def __init__(self) -> None:
+        self.all: list[Kind] = []
+        self.ids: dict[tuple[str, str | None], int] = {}
+        """Number by (metric, experiment), as a reward names them."""
+        self._new: list[int] = []
+
+    def intern(self, metric: str, experiment: str | None, plans: Iterable[Plan]) -> int | None:
+        """The kind's number; None, and nothing kept, for rewards that no experiment wants."""
+        kind = Kind(metric, experiment or "")
+        kind.refresh(plans)
+        if not kind.wanted_by:
+            return None
+        self._new.append(self._add(kind))
+        return self._new[-1]
+
+    def _add(self, kind: Kind) -> int:
+        self.all.append(kind)
+        number = self.ids[kind.metric, kind.experiment or None] = len(self.all) - 1
+        return number
+
+    def refresh(self, plans: Iterable[Plan]) -> None:
+        """Take over changed specs."""
+        for kind in self.all:
+            kind.refresh(plans)
+
+    def drain(self, keys: list[bytes], values: list[bytes | None]) -> None:
+        """Append the kinds that are new as changelog records."""
+        for number in self._new:
+            kind = self.all[number]
+            keys.append(KIND_PREFIX + number.to_bytes(4, "big"))
+            values.append(msgspec.json.encode((kind.metric, kind.experiment)))
+        self._new.clear()
+
+    def restore(self, records: Iterator[tuple[bytes, bytes]]) -> None:
+        """Take over stored kinds, in the order of their numbers. `refresh` must follow."""
+        for _, value in records:
+            self._add(Kind(*msgspec.json.decode(value, type=tuple[str, str])))
