@@ -71,6 +71,8 @@ class Decision:
     steps : shares in ppm after each step, in order; the last one is in `weights`.
     reason : one sentence: what moved what, or why nothing moved.
     publish : whether routers need `weights`; else the previous publication still serves.
+    settled : whether the shares are where the data wants them; False while the maximum shift holds them back, so that deciding again
+        moves them further without any new data.
     """
 
     weights: Weights
@@ -78,6 +80,7 @@ class Decision:
     steps: dict[str, list[int]]
     reason: str
     publish: bool
+    settled: bool
 
 
 @dataclass(slots=True)
@@ -127,6 +130,7 @@ def decide(experiment: Experiment, moments: Mapping[str, Moments], previous: Wei
         steps={name: list(ppm) for name, ppm in path.steps.items()},
         reason=weights.reason,
         publish=changed or due,
+        settled=path.steps.get("shift") in (None, path.steps.get("floor")),
     )
 
 

@@ -157,7 +157,10 @@ class AllocateAgent:
         started = time.perf_counter()
         decision = decide(experiment, totals.training(experiment), self._previous(name), now)
         self._metrics.decide_seconds.observe(time.perf_counter() - started)
-        self._pending.discard(name)
+        if decision.settled:
+            self._pending.discard(name)
+        else:
+            self._pending.add(name)
         self._next_at[name] = now + experiment.publish_interval_s
         self.decided[name] = decision
         if not decision.publish:

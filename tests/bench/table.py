@@ -80,11 +80,11 @@ def as_tables(rows: Sequence[Row], assign: Sequence[dict[str, int]], title: str)
 
 
 def _rows_table(rows: Sequence[Row], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("who", no_wrap=True)
     for column in ("events", "events/s", "× Faust", "× bare", "CPU s/10⁶", "RSS MiB"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("answer")
+    table.add_column("answer", no_wrap=True)
     for row in rows:
         table.add_row(
             row.who,
@@ -100,7 +100,7 @@ def _rows_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _assign_table(assign: Sequence[dict[str, int]]) -> Table:
-    table = Table(title="router.assign, ns a call", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title="router.assign, ns a call", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("arms", "everybody enrolled", "half enrolled, a tenth of them held back"):
         table.add_column(column, justify="right")
     for row in assign:

@@ -65,8 +65,9 @@ def _await_counted(job: Job) -> int:
         consumer.assign([TopicPartition(topic, p, 0) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions])
         while sum(events.values()) < job.events and time.monotonic() < deadline:
             message = consumer.poll(1.0)
-            if message is not None and message.error() is None and message.key().endswith(b"|%d" % COUNTERS):
-                events[message.key()] = sum(msgspec.json.decode(message.value(), type=Partial).counters.values())
+            key, value = (message.key(), message.value()) if message is not None and message.error() is None else (None, None)
+            if key is not None and value is not None and key.endswith(b"|%d" % COUNTERS):
+                events[key] = sum(msgspec.json.decode(value, type=Partial).counters.values())
     finally:
         consumer.close()
     return sum(events.values())

@@ -282,3 +282,13 @@ def test_what_is_not_known_is_none() -> None:
     spec = experiment(metrics={"cost": "value"}, objective="cost")
     arm = decide(spec, {}, None, 0.0).arms[0]
     assert (arm.mean, arm.interval, arm.p_best) == (None, None, pytest.approx(1 / 3))
+
+
+def test_a_move_cut_short_is_not_settled_until_it_has_arrived() -> None:
+    spec = experiment(constraints={"max_shift": 0.1})
+    decisions = [decide(spec, {}, None, 0.0)]
+    while not (last := decide(spec, WARM, decisions[-1].weights, float(len(decisions)))).settled:
+        assert len(decisions) < 30
+        decisions.append(last)
+    assert len(decisions) > 3
+    assert decide(spec, WARM, last.weights, 100.0).steps["floor"] == list(ppm(last))

@@ -1,0 +1,100 @@
+"""The totals are those of the newest partials, in whatever order, however often and over however many restarts they come."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allocator.moments import layout_of
+from streams.allocate.totals import Totals
+from streams.records import COUNTERS, Cell, Partial
+from tests.folding import experiment
+
+CHAT = experiment()
+LENGTH = layout_of(1).length
+PARTITIONS, PERIODS = 3, (COUNTERS, 0, 1)
+
+names = st.tuples(st.sampled_from(["", "pro"]), st.sampled_from(["a", "b"]), st.booleans())
+sums = st.lists(st.integers(0, 2**70), min_size=LENGTH, max_size=LENGTH)
+cells = st.dictionaries(names, sums, max_size=4)
+counters = st.dictionaries(st.sampled_from(["exposures.applied", "rewards.applied", "rewards.waiting"]), st.integers(1, 10**6))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Partial]:
+    """What partitions publish: each numbers its commits, and some of them carry some of its periods."""
+    made = []
+    for partition in range(PARTITIONS):
+        for seq in range(1, draw(st.integers(1, 5))):
+            for period in draw(st.lists(st.sampled_from(PERIODS), unique=True)):
+                moments = period != COUNTERS
+                found = [Cell(*name, row) for name, row in draw(cells).items()] if moments else []
+                made.append(
+                    Partial(
+                        experiment="chat",
+                        partition=partition,
+                        period=period,
+                        seq=seq,
+                        cells=found,
+                        counters={} if moments else draw(counters),
+                        event_ts=float(draw(st.integers(0, 100))),
+                    )
+                )
+    return made
+
+
+def summed(partials: list[Partial]) -> tuple[object, ...]:
+    """The definition: of each partition and period the one with the largest number, added up."""
+    newest: dict[tuple[int, int], Partial] = {}
+    for p in sorted(partials, key=lambda p: p.seq):
+        newest[p.partition, p.period] = p
+    arms: dict[str, list[int]] = defaultdict(lambda: [0] * LENGTH)
+    held_back = [0] * LENGTH
+    total: dict[str, int] = defaultdict(int)
+    inputs: dict[str, int] = defaultdict(int)
+    for p in newest.values():
+        inputs[str(p.partition)] = max(inputs[str(p.partition)], p.seq)
+        for name, n in p.counters.items():
+            total[name] += n
+        for cell in p.cells:
+            into = held_back if cell.holdback else arms[cell.arm]
+            into[:] = [a + b for a, b in zip(into, cell.sums, strict=True)]
+    return {arm: row for arm, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs)
+
+
+def read(totals: Totals) -> tuple[object, ...]:
+    arms: dict[str, list[int]] = defaultdict(lambda: [0] * LENGTH)
+    held_back = [0] * LENGTH
+    for (_, arm, holdback), row in totals._cells.items():
+        into = held_back if holdback else arms[arm]
+        into[:] = [a + b for a, b in zip(into, row, strict=True)]
+    return {arm: row for arm, row in arms.items() if any(row)}, held_back, totals.counters(), totals.inputs()
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_any_order_and_any_duplication_gives_the_totals_of_the_newest(partials: list[Partial], rng: random.Random) -> None:
+    wanted = summed(partials)
+    for _ in range(3):
+        sent = [*partials, *rng.choices(partials, k=rng.randrange(5))] if partials else []
+        rng.shuffle(sent)
+        totals = Totals()
+        for each in sent:
+            totals.replace(each)
+        assert read(totals) == wanted
+
+
+@given(histories(), st.integers(0, 60))
+def test_a_restart_from_what_was_stored_changes_nothing(partials: list[Partial], at: int) -> None:
+    """The allocate agent stores what `replace` took, under its place, and restores in any order."""
+    stored: dict[tuple[int, int], Partial] = {}
+    before = Totals()
+    for each in partials[:at]:
+        if before.replace(each):
+            stored[each.partition, each.period] = each
+    after = Totals()
+    for each in [*stored.values(), *partials[at // 2 :]]:
+        after.replace(each)
+    assert read(after) == summed(partials)

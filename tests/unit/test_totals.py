@@ -1,0 +1,122 @@
+"""The newest partial of every partition and period, summed."""
+
+from __future__ import annotations
+
+from allocator.moments import Moments, layout_of
+from streams.allocate.totals import Totals
+from streams.records import COUNTERS, Cell, Partial
+from tests.folding import experiment
+
+CHAT = experiment()
+
+
+def units(n: int, successes: int = 0) -> list[int]:
+    """Sums of one metric over `n` units with propensity 1, the first `successes` of them with the value 1."""
+    layout = layout_of(1)
+    sums = layout.empty()
+    for i in range(n):
+        layout.enter(sums, 1_000_000)
+        if i < successes:
+            layout.change(sums, 1_000_000, [0], 0, 1)
+    return sums
+
+
+def partial(seq: int, *cells: Cell, partition: int = 0, period: int = 0, **fields: object) -> Partial:
+    given: dict[str, object] = {"experiment": "chat", "partition": partition, "period": period, "seq": seq, **fields}
+    return Partial(cells=list(cells), **given)  # type: ignore[arg-type]
+
+
+def cell(arm: str, n: int, successes: int = 0, *, segment: str = "", holdback: bool = False) -> Cell:
+    return Cell(segment, arm, holdback, units(n, successes))
+
+
+def trained(totals: Totals) -> dict[str, tuple[int, int]]:
+    """{arm: (n, sum)}."""
+    return {arm: (m.sums[0], m.sums[1]) for arm, m in totals.training(CHAT).items()}
+
+
+def taking(*partials: Partial) -> Totals:
+    totals = Totals()
+    for each in partials:
+        totals.replace(each)
+    return totals
+
+
+def test_nothing_is_known_at_first() -> None:
+    totals = Totals()
+    assert (totals.training(CHAT), totals.counters(), totals.inputs(), totals.event_ts) == ({}, {}, {}, 0.0)
+    assert totals.held_back(CHAT) == Moments.zero(1)
+
+
+def test_the_newest_partial_replaces_the_one_before() -> None:
+    totals = taking(partial(1, cell("a", 10, 1)))
+    assert totals.replace(partial(2, cell("a", 12, 3)))
+    assert trained(totals) == {"a": (12, 3)}
+
+
+def test_a_replay_changes_nothing() -> None:
+    totals = taking(partial(1, cell("a", 10)), partial(5, cell("a", 12)))
+    for seq in (1, 4, 5):
+        assert not totals.replace(partial(seq, cell("a", 99)))
+    assert trained(totals) == {"a": (12, 0)}
+
+
+def test_partitions_and_periods_add_up() -> None:
+    totals = taking(
+        partial(1, cell("a", 1, 1), cell("b", 2)),
+        partial(1, cell("a", 10), period=1),
+        partial(7, cell("a", 100, 50), partition=3, period=1),
+    )
+    assert trained(totals) == {"a": (111, 51), "b": (2, 0)}
+    totals.replace(partial(8, cell("a", 200, 60), partition=3, period=1))
+    assert trained(totals) == {"a": (211, 61), "b": (2, 0)}
+
+
+def test_a_cell_the_newest_partial_no_longer_has_is_gone() -> None:
+    totals = taking(partial(1, cell("a", 5), cell("b", 5)), partial(2, cell("a", 6)))
+    assert trained(totals) == {"a": (6, 0), "b": (0, 0)}
+
+
+def test_segments_are_trained_on_together_and_the_holdback_is_not() -> None:
+    totals = taking(
+        partial(1, cell("a", 1), cell("a", 10, segment="pro"), cell("a", 100, 40, holdback=True)),
+        partial(1, cell("a", 1000, 1, segment="pro", holdback=True), partition=1),
+    )
+    assert trained(totals) == {"a": (11, 0)}
+    held_back = totals.held_back(CHAT)
+    assert (held_back.sums[0], held_back.sums[1]) == (1100, 41)
+
+
+def test_counters_add_up_over_partitions_and_are_not_kept_by_period() -> None:
+    totals = taking(
+        partial(1, period=COUNTERS, counters={"rewards.applied": 3, "exposures.applied": 4}),
+        partial(2, period=COUNTERS, counters={"rewards.applied": 5, "exposures.applied": 6}),
+        partial(1, period=COUNTERS, partition=1, counters={"exposures.applied": 10, "rewards.late": 1}),
+        partial(9, cell("a", 1), period=3),
+    )
+    assert totals.counters() == {"exposures.applied": 16, "rewards.applied": 5, "rewards.late": 1}
+    assert list(totals.counters()) == sorted(totals.counters())
+
+
+def test_counters_may_fall_when_a_waiting_reward_is_applied() -> None:
+    totals = taking(
+        partial(1, period=COUNTERS, counters={"rewards.waiting": 2}),
+        partial(2, period=COUNTERS, counters={"rewards.applied": 2}),
+    )
+    assert totals.counters() == {"rewards.applied": 2}
+
+
+def test_inputs_name_the_newest_sequence_number_of_every_partition() -> None:
+    totals = taking(partial(3), partial(8, period=1), partial(2, period=2), partial(5, partition=10), partial(4, partition=2))
+    assert totals.inputs() == {"0": 8, "2": 4, "10": 5}
+
+
+def test_the_newest_event_time_is_kept() -> None:
+    totals = taking(partial(1, event_ts=100.0), partial(1, partition=1, event_ts=90.0), partial(1, event_ts=500.0))
+    assert totals.event_ts == 100.0  # the last one is a replay under a number known already
+
+
+def test_partials_are_not_changed_by_what_comes_after() -> None:
+    first = partial(1, cell("a", 10))
+    taking(first, partial(1, cell("a", 5), partition=1))
+    assert first == partial(1, cell("a", 10))
