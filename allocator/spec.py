@@ -50,7 +50,7 @@ _NAME_RULE = "a name of at most 128 letters, digits, '.', '_' or '-', starting w
 
 
 class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One alternative; `params` is handed to the router's caller unchanged."""
+    """One alternative; `params` is kept with the spec, for whoever serves the arm."""
 
     id: Name
     params: dict[str, Any] = {}
