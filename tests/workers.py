@@ -104,13 +104,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def read_topic(bootstrap: str, topic: str) -> list[Any]:
-    """Every committed record up to the end as it is now, as confluent-kafka messages."""
+def read_topic(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[Any]:
+    """Every record up to the end as it is now, as confluent-kafka messages; only committed ones unless asked otherwise."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "test-reader",
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",

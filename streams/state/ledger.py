@@ -174,9 +174,10 @@ class Ledger:
         values.append(msgspec.msgpack.encode(checkpoint))
         now_ms = int(time.time() * 1000)
         batches = build_batches(producer, keys, values, now_ms, self._settings.batch_bytes)
+        output_batches = self._output_batches(outputs, now_ms)
         try:
             await producer.begin_transaction()
-            sent = [await producer.send_batch(b, t, partition=p) for (t, p), b in self._output_batches(outputs, now_ms)]
+            sent = [await producer.send_batch(b, t, partition=p) for (t, p), b in output_batches]
             for batch in batches:
                 last = await producer.send_batch(batch, self.changelog, partition=self.partition)
                 sent.append(last)
@@ -193,24 +194,26 @@ class Ledger:
         closed: list[tuple[tuple[str, int], Any]] = []
         current: dict[tuple[str, int], Any] = {}
         for out in outputs:
-            at = (out.topic, out.partition)
-            for _ in range(2):
-                batch = current.get(at)
-                if batch is None:
-                    batch = current[at] = self._producer.create_batch()
-                    closed.append((at, batch))
-                if batch.append(timestamp=now_ms, key=out.key, value=out.value, headers=list(out.headers)) is not None:
-                    break
-                current.pop(at)
-            else:
-                raise ValueError(f"a record of {len(out.value or b'')} bytes for {out.topic} does not fit a batch")
+            at, headers = (out.topic, out.partition), list(out.headers)
+            size = len(out.key or b"") + len(out.value or b"") + sum(len(name) + len(value) for name, value in headers)
+            if size > self._settings.batch_bytes:  # an empty batch takes it, and the broker refuses it
+                raise ValueError(f"a record of {size} bytes for {out.topic} does not fit a batch")
+            batch = current.get(at)
+            if batch is None or batch.append(timestamp=now_ms, key=out.key, value=out.value, headers=headers) is None:
+                batch = current[at] = self._producer.create_batch()
+                closed.append((at, batch))
+                batch.append(timestamp=now_ms, key=out.key, value=out.value, headers=headers)
         for _, batch in closed:
             batch.close()
         return closed
 
     async def close(self) -> None:
-        """Stop the producer and release the store."""
-        if self._producer is not None:
-            await self._producer.stop()
-        if self._store is not None:
-            self._store.close()
+        """Stop the producer and release the store. Idempotent."""
+        producer, self._producer = self._producer, None
+        store, self._store = self._store, None
+        try:
+            if producer is not None:
+                await producer.stop()
+        finally:
+            if store is not None:
+                store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,13 @@ def assert_answer(kafka: Broker, prefix: str, worker: WorkerProcess, answer: Ans
     for name, arms in answer.sums.items():
         detail = worker.get(f"/api/experiments/{name}")
         assert {arm["id"]: arm["n"] for arm in detail["arms"]} == {arm: n for arm, (n, _) in arms.items()}
+
+
+def test_the_broker_is_killed_in_the_middle(own_kafka: Callable[..., Broker], prefix: str, tmp_path: Path) -> None:
+    kafka = own_kafka()
+    answer = fill(kafka.bootstrap, prefix, UNITS)
+    with WorkerProcess(kafka.bootstrap, prefix, tmp_path, *SMALL_CHUNKS).running() as worker:
+        until(worker.events_read, 60)
+        kafka.kill()
+        kafka.start()
+        assert_answer(kafka, prefix, worker, answer)
