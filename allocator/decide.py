@@ -30,34 +30,13 @@ from allocator.moments import Moments
 from allocator.policies import policy_of
 from allocator.posterior import Posteriors, posteriors_of
 from allocator.quadrature import FloatArray
+from allocator.readout import ArmState, MetricState
 from allocator.spec import Experiment
 from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 
-__all__ = ["ArmReadout", "Decision", "MetricReadout", "decide", "renew_at", "spec_hash"]
+__all__ = ["Decision", "decide", "renew_at", "spec_hash"]
 
 Ppm = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MetricReadout:
-    """One arm on one metric, in natural units: posterior mean and 95 % equal-tailed interval, None where nothing is known."""
-
-    n: int
-    mean: float | None
-    interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ArmReadout:
-    """One arm on the objective with its P(best) there, its share after this decision, and every metric."""
-
-    id: str
-    n: int
-    mean: float | None
-    interval: tuple[float, float] | None
-    p_best: float
-    ppm: int
-    metrics: dict[str, MetricReadout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +50,12 @@ class Decision:
     steps : shares in ppm after each step, in order; the last one is in `weights`.
     reason : one sentence: what moved what, or why nothing moved.
     publish : whether routers need `weights`; else the previous publication still serves.
-    settled : whether the shares are where the data wants them; False while the maximum shift holds them back, so that deciding again
-        moves them further without any new data.
+    settled : whether the shares are where the data wants them; False while the maximum shift holds them back, so that
+        deciding again moves them further without any new data.
     """
 
     weights: Weights
-    arms: tuple[ArmReadout, ...]
+    arms: tuple[ArmState, ...]
     steps: dict[str, list[int]]
     reason: str
     publish: bool
@@ -264,21 +243,22 @@ def _changed(previous: Weights, weights: Weights) -> bool:
 
 def _readouts(
     experiment: Experiment, moments: Sequence[Moments], posteriors: Mapping[str, Posteriors], ppm: Ppm
-) -> tuple[ArmReadout, ...]:
+) -> tuple[ArmState, ...]:
     per_metric = {name: _metric_readouts(moments, found) for name, found in posteriors.items()}
     p_best = posteriors[experiment.objective].prob_best().tolist()
     arms = []
     for k, arm in enumerate(experiment.arm_ids):
         metrics = {name: readouts[k] for name, readouts in per_metric.items()}
         on = metrics[experiment.objective]
-        arms.append(ArmReadout(arm, on.n, on.mean, on.interval, p_best[k], ppm[k], metrics))
+        state = ArmState(id=arm, n=on.n, mean=on.mean, interval=on.interval, p_best=p_best[k], ppm=ppm[k], metrics=metrics)
+        arms.append(state)
     return tuple(arms)
 
 
-def _metric_readouts(moments: Sequence[Moments], posteriors: Posteriors) -> list[MetricReadout]:
+def _metric_readouts(moments: Sequence[Moments], posteriors: Posteriors) -> list[MetricState]:
     known = np.isfinite(posteriors.mean).tolist()
     return [
-        MetricReadout(m.n, mean if sure else None, (low, high) if sure else None)
+        MetricState(n=m.n, mean=mean if sure else None, interval=(low, high) if sure else None)
         for m, mean, (low, high), sure in zip(
             moments, posteriors.mean.tolist(), posteriors.interval().tolist(), known, strict=True
         )

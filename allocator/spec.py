@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, field
 
 from allocator.durations import format_duration, parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
+from allocator.moments import layout_of
 from allocator.spec_text import parse_text
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
 ARMS_MAX = 100
 METRICS_MAX = 50
 SEGMENTS_MAX = 1000
+NUMBERS_MAX = 40_000
+"""Sums that a period's moments may have over all arms, segments and metrics: about 800 kB, which travel as one Kafka record."""
 
 Status = Literal["running", "paused", "stopped"]
 MetricType = Literal["binary", "value", "count"]
@@ -166,6 +169,8 @@ class _Reader:
         constraints = self._constraints(source.get("constraints", {}), len(arms))
         policy = self._policy(source.get("policy", "thompson"), ids)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
+        segments = self._segments(source.get("segments", ()))
+        self._size(len(arms), len(segments), len(metrics))
         return Experiment(
             experiment=name,
             arms=tuple(arms),
@@ -176,7 +181,7 @@ class _Reader:
             constraints=constraints,
             fallback=self._one_of("fallback", source["fallback"], ids, "arm") if "fallback" in source else control,
             unit=self._text("unit", source.get("unit", "unit")),
-            segments=self._segments(source.get("segments", ())),
+            segments=segments,
             enrolment=self._share("enrolment", source.get("enrolment", 1.0)),
             holdback=self._share("holdback", source.get("holdback", 0.0)),
             period_s=self._duration("period", source.get("period", 86400.0)),
@@ -189,6 +194,13 @@ class _Reader:
             status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),
             revision=self._whole("revision", source.get("revision", 1), 1),
         )
+
+    def _size(self, arms: int, segments: int, metrics: int) -> None:
+        """Each arm has a cell in every declared segment, in `other`, and for the holdback."""
+        numbers = arms * (segments + 2) * layout_of(max(metrics, 1)).length
+        if numbers > NUMBERS_MAX:
+            found = f"{arms} arms × {segments} segments × {metrics} metrics"
+            self._error("segments", found, f"fewer: their {numbers} sums exceed the {NUMBERS_MAX} that travel together")
 
     def _error(self, path: str, value: Any, expected: str) -> None:
         self.errors.append(SpecError(path, "missing" if value is _MISSING else value, expected))

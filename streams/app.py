@@ -146,6 +146,7 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
             chunk_records_max=settings.chunk_records_max,
             partials_interval_s=settings.partials_interval_s,
             unknown_grace_s=settings.unknown_grace_s,
+            letter_bytes_max=settings.batch_bytes // 2,
         )
         return JoinAgent(self._ledger(JOIN, partition, topics.join_changelog), shared, self.specs, self.at_end, self.metrics)
 

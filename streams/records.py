@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from allocator.readout import ArmState, MetricState
 from allocator.spec import Experiment
 from allocator.weights import PPM, Weights
 
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 Id = Annotated[str, Meta(min_length=1, max_length=512)]
+EventId = Annotated[str, Meta(min_length=1, max_length=128, description="unique among the unit's events of its kind")]
 Time = Annotated[float, Meta(ge=0, lt=1e11, description="seconds since the epoch")]
 Propensity = Annotated[float, Meta(ge=1e-6, le=1, description="probability with which the served arm was chosen")]
 
@@ -44,7 +46,7 @@ class Exposure(Struct, gc=False, kw_only=True):
     arm: Id
     propensity: Propensity
     ts: Time
-    exposure_id: Id
+    exposure_id: EventId
     weights_version: Annotated[int, Meta(ge=0)] = 0
     segment: str | None = None
     holdback: bool = False
@@ -62,7 +64,7 @@ class Reward(Struct, gc=False, kw_only=True):
     metric: Id
     value: float
     ts: Time
-    reward_id: Id
+    reward_id: EventId
     experiment: Id | None = None
     exposure_id: str | None = None
 
@@ -92,26 +94,6 @@ class Partial(Struct, frozen=True, kw_only=True):
     """Events of the experiment by outcome, cumulative; only under the period `COUNTERS`."""
     event_ts: float = 0.0
     """Newest `ts` among the events counted so far, for lag in seconds."""
-
-
-class MetricState(Struct, frozen=True, kw_only=True):
-    """What is known of one metric in one arm: posterior mean with a 95 % interval, in natural units."""
-
-    n: int
-    mean: float | None
-    interval: tuple[float, float] | None
-
-
-class ArmState(Struct, frozen=True, kw_only=True):
-    """What is known of one arm on the objective, and its share."""
-
-    id: str
-    n: int
-    mean: float | None
-    interval: tuple[float, float] | None
-    p_best: float
-    ppm: int
-    metrics: dict[str, MetricState] = {}
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -7,11 +7,11 @@ test compares.
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
+import orjson
 import yaml
 
 from allocator.moments import inverse_propensity, layout_of
@@ -151,11 +151,13 @@ RECORDS: tuple[Record, ...] = (
 )
 
 
+FILE_FORM = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+"""How a schema is written to its file."""
+
+
 def documents() -> dict[str, str]:
     """Every document by file name, as it is checked in."""
-    files = {
-        f"{record.name}.schema.json": json.dumps(json_schema(record), indent=2, ensure_ascii=False) + "\n" for record in RECORDS
-    }
+    files = {f"{record.name}.schema.json": orjson.dumps(json_schema(record), option=FILE_FORM).decode() for record in RECORDS}
     files["asyncapi.yaml"] = yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=120)
     return files
 
@@ -210,7 +212,7 @@ def asyncapi(prefix: str = PREFIX) -> dict[str, Any]:
 _DEAD_LETTER = {
     "name": "deadLetter",
     "title": "Dead letter",
-    "summary": "key and value as they were received",
+    "summary": "key and value as they were received, or the beginning of them if they are large",
     "contentType": "application/octet-stream",
     "headers": {
         "type": "object",
@@ -219,6 +221,7 @@ _DEAD_LETTER = {
             "origin-topic": {"type": "string"},
             "origin-partition": {"type": "string", "description": "a decimal number"},
             "origin-offset": {"type": "string", "description": "a decimal number"},
+            "cut-from": {"type": "string", "description": "bytes that key and value had, if they were cut: a decimal number"},
         },
         "required": ["reason", "origin-topic", "origin-partition", "origin-offset"],
     },

@@ -12,7 +12,7 @@ import msgspec
 from faust.types import TP
 
 from allocator.spec import Experiment
-from streams.allocate.agent import AllocateAgent, states_of
+from streams.allocate.agent import AllocateAgent
 from streams.join.agent import JoinAgent
 from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES
 from streams.metrics import Metrics
@@ -85,17 +85,7 @@ class WorkerView:
         return list(self._app.decision_log.of.get(name, ()))[: -limit - 1 : -1]
 
     def history(self, name: str) -> list[HistoryPoint]:
-        return [
-            HistoryPoint(
-                ts=decision.ts,
-                version=decision.version,
-                arms=[arm.id for arm in decision.arms],
-                ppm=[arm.ppm for arm in decision.arms],
-                p_best=[arm.p_best for arm in decision.arms],
-                n=[arm.n for arm in decision.arms],
-            )
-            for decision in self._app.decision_log.of.get(name, ())
-        ]
+        return [HistoryPoint.of(decision) for decision in self._app.decision_log.of.get(name, ())]
 
     def refresh(self, metrics: Metrics) -> None:
         """Bring the gauges that mirror state to the present."""
@@ -150,7 +140,7 @@ class WorkerView:
     def _detail(self, spec: Experiment, agent: AllocateAgent) -> ExperimentDetail:
         name, partials = spec.experiment, self._app.settings.topics.partials
         decision, totals, weights = agent.decided[name], agent.totals[name], agent.weights.get(name)
-        arms, metrics = rows_of(states_of(decision))
+        arms, metrics = rows_of(decision.arms)
         counters = totals.counters()
         highwater = self._app.consumer.highwater(TP(partials, agent.ledger.partition)) or 0
         return ExperimentDetail(

@@ -97,17 +97,7 @@ class FakeView:
         return self.stories[name].decisions[::-1][:limit]
 
     def history(self, name: str) -> list[HistoryPoint]:
-        return [
-            HistoryPoint(
-                ts=decision.ts,
-                version=decision.version,
-                arms=[arm.id for arm in decision.arms],
-                ppm=[arm.ppm for arm in decision.arms],
-                p_best=[arm.p_best for arm in decision.arms],
-                n=[arm.n for arm in decision.arms],
-            )
-            for decision in self.stories[name].decisions
-        ]
+        return [HistoryPoint.of(decision) for decision in self.stories[name].decisions]
 
 
 def digits(now: float, decisions: int = 60, rates: Sequence[tuple[str, float]] = (), name: str = "digits") -> Story:

@@ -23,7 +23,7 @@ from streams.allocate.totals import Totals
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
 from streams.queues import SourceQueue
-from streams.records import ArmState, Decision, MetricState, Partial, encode
+from streams.records import Decision, Partial, encode
 from streams.specs import Specs
 from streams.state import Ledger, Output
 from streams.topics import Topics
@@ -176,22 +176,6 @@ class AllocateAgent:
         return Output(topic, partition_of(name, self._settings.partitions[topic]), name.encode(), value)
 
 
-def states_of(decision: PureDecision) -> list[ArmState]:
-    """The read-out of every arm in its wire form."""
-    return [
-        ArmState(
-            id=arm.id,
-            n=arm.n,
-            mean=arm.mean,
-            interval=arm.interval,
-            p_best=arm.p_best,
-            ppm=arm.ppm,
-            metrics={name: MetricState(n=m.n, mean=m.mean, interval=m.interval) for name, m in arm.metrics.items()},
-        )
-        for arm in decision.arms
-    ]
-
-
 def audit_of(decision: PureDecision, weights: Weights, totals: Totals) -> Decision:
     """The audit record behind one publication."""
     return Decision(
@@ -200,7 +184,7 @@ def audit_of(decision: PureDecision, weights: Weights, totals: Totals) -> Decisi
         ts=weights.ts,
         reason=weights.reason,
         policy=weights.policy,
-        arms=states_of(decision),
+        arms=list(decision.arms),
         steps={name: list(ppm) for name, ppm in decision.steps.items()},
         inputs=weights.inputs,
         counters=totals.counters(),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import typer
 
 from allocator.errors import AllocatorError, SpecErrors, TopicErrors, UnknownExperiment
@@ -41,7 +41,7 @@ def fail(error: AllocatorError, *, as_json: bool) -> None:
     if isinstance(error, UnknownExperiment):
         text += "; allocator list shows which there are"
     if as_json:
-        text = json.dumps({"error": text, "errors": _parts(error)})
+        text = orjson.dumps({"error": text, "errors": _parts(error)}).decode()
     typer.echo(text, err=True)
 
 
@@ -59,12 +59,12 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int, float, bool, list, dict)) else repr(value)
 
 
-def print_json(value: Any, *, indent: int | None = 2) -> None:
+def print_json(value: Any, *, indented: bool = True) -> None:
     """One JSON document on standard output. `value` may hold structs."""
     import msgspec
 
-    encoded = msgspec.json.encode(value)
-    typer.echo((msgspec.json.format(encoded, indent=indent) if indent else encoded).decode())
+    option = orjson.OPT_INDENT_2 if indented else 0
+    typer.echo(orjson.dumps(value, default=msgspec.to_builtins, option=option).decode())
 
 
 def console() -> Console:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 
 from streams.cli.options import Json
@@ -39,7 +39,7 @@ def schema(
         else:
             typer.echo("\n".join(f"wrote {write / file}" for file in files))
     elif as_json:
-        parsed = {file: (yaml.safe_load if file.endswith(".yaml") else json.loads)(text) for file, text in files.items()}
+        parsed = {file: (yaml.safe_load if file.endswith(".yaml") else orjson.loads)(text) for file, text in files.items()}
         print_json(parsed if name is None else next(iter(parsed.values())))
     else:
         for file, text in files.items():

@@ -98,7 +98,7 @@ async def _follow(connection: Connection, topics: Topics, name: str | None, as_j
         if name not in (None, found.experiment):
             return
         if as_json:
-            print_json(found, indent=None)
+            print_json(found, indented=False)
             return
         at = time.strftime("%H:%M:%S", time.localtime(found.ts))
         arms = "  ".join(f"{arm.id} [bold]{share(arm.ppm)}[/]" for arm in found.arms)

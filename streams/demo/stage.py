@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+import orjson
 from rich.console import Console
 from rich.text import Text
 
@@ -178,7 +178,7 @@ class Stage:
         add_up = summary.events.add_up
         if self._options.as_json:
             document = {**summary.builtins(), "broker": self._options.bootstrap or "embedded", "dashboard": f"{url}/"}
-            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
             sys.stdout.flush()
         else:
             print_summary(self._console, summary)

@@ -30,6 +30,7 @@ __all__ = ["JoinAgent", "JoinSettings"]
 GIVEN_UP_MAX = 1000
 SWEPT_MAX = 5000
 """Records the sweep looks at with one chunk: about as many as the chunk has."""
+REASON_BYTES_MAX = 1000
 REASON_FIELDS = frozenset({"arm", "experiment", "key", "metric", "ts", "unit", "value"})
 
 
@@ -42,6 +43,8 @@ class JoinSettings:
     """Partitions of the partials topic."""
     chunk_records_max: int = 10_000
     partials_interval_s: float = 0.1
+    letter_bytes_max: int = 500_000
+    """Key and value of a dead letter together; longer ones are cut. What was sent compressed may be too large to be written."""
     unknown_grace_s: float = 5.0
     """How old a record must be before its unknown experiment is its fault: specs and events travel on different topics."""
 
@@ -167,19 +170,18 @@ class JoinAgent:
 
     def _letters(self, topic: str, dead: list[DeadLetter]) -> list[Output]:
         """Dead letters with reason and origin in the headers, on the partition they came from."""
-        partition = self.ledger.partition
+        partition, most = self.ledger.partition, self._settings.letter_bytes_max
         origin = (("origin-topic", topic.encode()), ("origin-partition", b"%d" % partition))
-        to = Topics.dead_letters(topic)
-        return [
-            Output(
-                to,
-                partition,
-                letter.key,
-                letter.value,
-                headers=(("reason", letter.reason.encode()), *origin, ("origin-offset", b"%d" % letter.offset)),
-            )
-            for letter in dead
-        ]
+        to, letters = Topics.dead_letters(topic), []
+        for letter in dead:
+            key, value, reason = letter.key, letter.value, letter.reason.encode()[:REASON_BYTES_MAX]
+            headers: tuple[tuple[str, bytes], ...] = (("reason", reason), *origin, ("origin-offset", b"%d" % letter.offset))
+            size = len(key or b"") + len(value or b"")
+            if size > most:
+                key, value = key and key[: most // 2], value and value[: most // 2]
+                headers = (*headers, ("cut-from", b"%d" % size))
+            letters.append(Output(to, partition, key, value, headers))
+        return letters
 
     async def _commit(
         self, applied: Mapping[str, int], keys: list[bytes], values: list[bytes | None], letters: Sequence[Output] = ()

@@ -49,8 +49,8 @@ __all__ = ["REWARDS_MAX", "WAITING_MAX", "Fold"]
 COUNTS_PREFIX = b"\x00counts"
 MARKS_KEY = b"\x00marks"
 
-REWARDS_MAX = 4096
-"""Rewards one unit may have. More are dead-lettered: a record of a hot key must not grow without bound."""
+REWARDS_MAX = 1024
+"""Rewards one unit may have. More are dead-lettered: its record must fit a Kafka record however long its ids are."""
 WAITING_MAX = 64
 """Rewards that may wait for a unit's first exposure."""
 

@@ -41,6 +41,8 @@ __all__ = ["Checkpoint", "Ledger", "LedgerSettings", "Output"]
 log = logging.getLogger(__name__)
 
 CHECKPOINT = b"\x00checkpoint"
+RECORD_BYTES_MAX = 1_000_000
+"""A single record may be larger than the batches asked for: it then is a batch of its own."""
 RESTORE_POLL_MS = 20
 """Short: the tail of a committed log may hold only a transaction marker, which no poll returns."""
 
@@ -103,7 +105,7 @@ class Ledger:
             **settings.connection.aiokafka(),
             transactional_id=self._transactional_id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
-            max_batch_size=settings.batch_bytes + 1000,
+            max_batch_size=max(settings.batch_bytes, RECORD_BYTES_MAX) + 1000,
             linger_ms=0,
         )
         await self._producer.start()

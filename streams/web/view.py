@@ -116,6 +116,19 @@ class HistoryPoint(Struct, frozen=True, kw_only=True):
     p_best: list[float]
     n: list[int]
 
+    @classmethod
+    def of(cls, decision: Decision) -> HistoryPoint:
+        """The point of one decision."""
+        arms = decision.arms
+        return cls(
+            ts=decision.ts,
+            version=decision.version,
+            arms=[arm.id for arm in arms],
+            ppm=[arm.ppm for arm in arms],
+            p_best=[arm.p_best for arm in arms],
+            n=[arm.n for arm in arms],
+        )
+
 
 class View(Protocol):
     """What the worker tells the web server. An experiment is owned by one worker at a time; every worker lists all of them."""

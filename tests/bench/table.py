@@ -80,9 +80,10 @@ def as_tables(rows: Sequence[Row], assign: Sequence[dict[str, int]], title: str)
 
 
 def _rows_table(rows: Sequence[Row], title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    """Events a second, over those of plain Faust and of bare aiokafka; CPU seconds a million events; the most memory held."""
+    table = _table(title)
     table.add_column("who", no_wrap=True)
-    for column in ("events", "events/s", "× Faust", "× bare", "CPU s/10⁶", "RSS MiB"):
+    for column in ("events", "events/s", "× Faust", "× bare", "CPU s/M", "RSS MiB"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("answer", no_wrap=True)
     for row in rows:
@@ -100,12 +101,17 @@ def _rows_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def _assign_table(assign: Sequence[dict[str, int]]) -> Table:
-    table = Table(title="router.assign, ns a call", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _table("router.assign, ns a call")
     for column in ("arms", "everybody enrolled", "half enrolled, a tenth of them held back"):
         table.add_column(column, justify="right")
     for row in assign:
         table.add_row(str(row["arms"]), str(row["ns"]), str(row["ns_ramp_and_holdback"]))
     return table
+
+
+def _table(title: str) -> Table:
+    """Narrow enough for 80 columns, which is what a pipe has."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
 
 
 def _sentence(verdict: Verdict) -> str:

@@ -58,7 +58,14 @@ def count_all(job: Job) -> Measured:
 def _await_counted(job: Job) -> int:
     """Follow the counters in the partials until they add up; returns what they add up to, less if the time is over."""
     topic = Topics(job.prefix).partials
-    consumer = Consumer({"bootstrap.servers": job.bootstrap, "group.id": "bench", "isolation.level": "read_committed"})
+    consumer = Consumer(
+        {
+            "bootstrap.servers": job.bootstrap,
+            "group.id": "bench",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+        }
+    )
     events: dict[bytes, int] = {}
     deadline = time.monotonic() + COUNT_TIMEOUT_S
     try:

@@ -1,4 +1,4 @@
-"""Forgetting units changes nothing but the space they take: where the sweep stands, and whether there is one, matters to nobody."""
+"""Forgetting units changes nothing but the space they take: neither where the sweep stands nor whether there is one."""
 
 from __future__ import annotations
 

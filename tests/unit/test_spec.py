@@ -151,3 +151,10 @@ def test_a_missing_field_is_called_missing() -> None:
     with pytest.raises(SpecErrors) as raised:
         load_experiment({"experiment": "x"})
     assert {error.path: error.value for error in raised.value.errors}["arms"] == "missing"
+
+
+def test_more_sums_than_travel_together_are_refused() -> None:
+    spec = {"experiment": "wide", "arms": [f"a{i}" for i in range(100)], "metrics": {"click": "binary"}}
+    load_experiment({**spec, "segments": [f"s{i}" for i in range(40)]})
+    with pytest.raises(SpecErrors, match="100 arms × 500 segments × 1 metrics"):
+        load_experiment({**spec, "segments": [f"s{i}" for i in range(500)]})

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from allocator.moments import inverse_propensity
 from allocator.spec import Experiment
+from streams.connection import Connection
 from streams.join.fold import REWARDS_MAX, WAITING_MAX
 from streams.join.units import pack, unpack
 from streams.records import Exposure, Reward
+from streams.state import LedgerSettings
 from tests.folding import Partition, experiment, exposure, reward
 
-HOUR_S = 3600.0
+EVENT_ID_MAX = 128
+"""Characters that `streams.records` allows an exposure_id or reward_id."""
 SPEND = {"metrics": {"spend": {"type": "value", "window": "100s", "resolution": 0.01}}, "objective": "spend"}
 
 
@@ -369,3 +373,13 @@ def test_rewards_that_waited_in_a_record_that_begins_anew_are_unmatched_once(swe
 def test_a_record_survives_its_packing() -> None:
     record = [1_764_000_000, [[0, 1.5, "x", 2_000_000, [0, -(2**62)]], [3, 2.0, "y", 1, None]], {"r": [0, 1.0, -2.5]}]
     assert unpack(pack(record)) == record
+
+
+def test_the_largest_record_of_a_unit_fits_a_batch() -> None:
+    """Or one hot key would stop its partition for good: a commit that cannot be written is tried again for ever."""
+    made = Partition([experiment(**SPEND)])
+    made.chunk(exposure("u", exposure_id="🙂" * EVENT_ID_MAX, segment="x"))
+    ids = ["🙂" * (EVENT_ID_MAX - 4) + f"{i:04}" for i in range(REWARDS_MAX)]
+    made.chunk(*(reward("u", value=0.01, metric="spend", ts=1e9 / 7, reward_id=i) for i in ids))
+    assert made.counters() == {"exposures.applied": 1, "rewards.late": REWARDS_MAX}
+    assert len(made.stored[b"u"]) < 0.7 * LedgerSettings(Connection(), Path()).batch_bytes

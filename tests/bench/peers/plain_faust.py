@@ -1,8 +1,8 @@
 """Peer: the join as plain Faust has it: an agent a topic, units and arm totals in two RocksDB tables with changelogs.
 
 Duplicates are dropped, early rewards wait in the unit's state, counting is at least once. Faust has its defaults but for what
-helps it: larger buffers, a linger (the default, none, costs a third), no standby. Its time goes into asyncio's machinery a message,
-and into the changelog: a send and two puts a table write, with the agents held back whenever a hundred sends are outstanding.
+helps it: larger buffers, a linger (the default, none, costs a third), no standby. Its time goes into asyncio's machinery a
+message, and into the changelog: a send and two puts a table write, and agents held back whenever a hundred sends are outstanding.
 """
 
 from __future__ import annotations
