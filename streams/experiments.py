@@ -75,7 +75,7 @@ class ExperimentsReader:
         else:
             try:
                 experiment = decode_experiment(record.key, record.value)
-            except (SpecErrors, msgspec.DecodeError) as error:
+            except (SpecErrors, ValueError, RecursionError) as error:
                 self.malformed += 1
                 log.error("%s, offset %d: %r is not a spec, the former one stays: %s", record.topic, record.offset, name, error)
                 return
@@ -91,7 +91,7 @@ def decode_experiment(key: bytes | None, value: bytes) -> Experiment:
 
     Raises
     ------
-    msgspec.DecodeError : not JSON.
+    ValueError, RecursionError : not JSON.
     SpecErrors : JSON, but not a spec, or not under its own name.
     """
     experiment = load_experiment(msgspec.json.decode(value))

@@ -43,7 +43,7 @@ class DecisionLog:
         """Add one record of the decisions topic; a malformed one is logged and left out."""
         try:
             decision = msgspec.json.decode(record.value or b"", type=Decision)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # MsgspecError and UnicodeDecodeError are ValueErrors
             log.error("%s, offset %d: not a decision: %s", record.topic, record.offset, error)
             return
         kept = self.of.setdefault(decision.experiment, deque(maxlen=DECISIONS_KEPT))

@@ -30,7 +30,7 @@ class WeightsTable:
             return
         try:
             weights = decode_weights(record.value)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # MsgspecError and UnicodeDecodeError are ValueErrors
             log.error("%s, offset %d: %r is not weights, the former ones stay: %s", record.topic, record.offset, name, error)
             return
         former = self.weights.get(name)

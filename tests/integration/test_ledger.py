@@ -1,4 +1,4 @@
-"""The exactly-counted state on real Kafka: what is committed, what is restored, who is fenced. Each protection with its control."""
+"""The exactly-counted state on real Kafka: what is committed, restored and fenced. Each protection with its control."""
 
 from __future__ import annotations
 

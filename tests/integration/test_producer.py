@@ -135,5 +135,5 @@ async def test_stopping_without_kafka_ends_and_says_what_was_lost(
 
 
 async def test_a_missing_topic_is_named(kafka: Broker, prefix: str) -> None:
-    with pytest.raises(TopicError, match=rf"{prefix}\.exposures\.v1 has no such topic"):
+    with pytest.raises(TopicError, match=rf"{prefix}\.exposures\.v1 has not been made"):
         await EventProducer(kafka.bootstrap, prefix=prefix).start()

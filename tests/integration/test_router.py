@@ -124,7 +124,7 @@ async def test_exposures_arrive_under_the_unit_on_its_partition(kafka: Broker, p
 
 
 async def test_a_missing_topic_is_named(kafka: Broker, prefix: str) -> None:
-    with pytest.raises(TopicError, match=rf"{prefix}\.weights\.v1 has no such topic"):
+    with pytest.raises(TopicError, match=rf"{prefix}\.weights\.v1 has not been made"):
         await Router(kafka.bootstrap, prefix=prefix).start()
 
 
