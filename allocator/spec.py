@@ -37,8 +37,10 @@ __all__ = [
 ARMS_MAX = 100
 METRICS_MAX = 50
 SEGMENTS_MAX = 1000
-NUMBERS_MAX = 40_000
-"""Sums that a period's moments may have over all arms, segments and metrics: about 800 kB, which travel as one Kafka record."""
+MOMENTS_BYTES_MAX = 900_000
+"""A period's moments over all arms, segments and metrics travel as one Kafka record."""
+NUMBER_BYTES = 24
+"""What a sum takes as decimal text, about: seven digits for a count of units, thirty for a weighted square."""
 
 Status = Literal["running", "paused", "stopped"]
 MetricType = Literal["binary", "value", "count"]
@@ -170,7 +172,7 @@ class _Reader:
         policy = self._policy(source.get("policy", "thompson"), ids)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
         segments = self._segments(source.get("segments", ()))
-        self._size(len(arms), len(segments), len(metrics))
+        self._size(ids, segments, len(metrics))
         return Experiment(
             experiment=name,
             arms=tuple(arms),
@@ -195,12 +197,13 @@ class _Reader:
             revision=self._whole("revision", source.get("revision", 1), 1),
         )
 
-    def _size(self, arms: int, segments: int, metrics: int) -> None:
-        """Each arm has a cell in every declared segment, in `other`, and for the holdback."""
-        numbers = arms * (segments + 2) * layout_of(max(metrics, 1)).length
-        if numbers > NUMBERS_MAX:
-            found = f"{arms} arms × {segments} segments × {metrics} metrics"
-            self._error("segments", found, f"fewer: their {numbers} sums exceed the {NUMBERS_MAX} that travel together")
+    def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int) -> None:
+        """Each arm, and the holdback, has a cell in every declared segment and in `other`."""
+        cells = (len(arms) + 1) * (len(segments) + 1)
+        names = max(map(len, arms), default=0) + max(map(len, segments), default=0)
+        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1)).length) > MOMENTS_BYTES_MAX:
+            found = f"{len(arms)} arms × {len(segments)} segments × {metrics} metrics"
+            self._error("segments", found, f"fewer: their moments must fit {MOMENTS_BYTES_MAX} bytes")
 
     def _error(self, path: str, value: Any, expected: str) -> None:
         self.errors.append(SpecError(path, "missing" if value is _MISSING else value, expected))

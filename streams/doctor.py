@@ -155,7 +155,7 @@ def check_schema(topic: str, sample: Sequence[Any], kind: type[Exposure] | type[
     for record in sample:
         try:
             msgspec.json.decode(record.value or b"", type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # MsgspecError and UnicodeDecodeError are ValueErrors
             errors.append(f"partition {record.partition}, offset {record.offset}: {error}")
     if not errors:
         return Check(name, "ok", f"{len(sample)} of {len(sample)} records decode")
@@ -212,7 +212,7 @@ def check_weights(specs: Mapping[str, Experiment], values: Iterable[bytes], now:
     for value in values:
         try:
             weights = msgspec.json.decode(value, type=Weights)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # MsgspecError and UnicodeDecodeError are ValueErrors
             checks.append(
                 Check("weights", "fail", f"a record does not decode: {error}", "restart the workers; they publish anew")
             )

@@ -81,7 +81,7 @@ class _BatchRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 raise CorruptRecordException(f"Invalid CRC - {self._tp}")
             hidden = self._aborted(raw) or raw.is_control_batch
             first_ms, last_ms = first_ms or raw.first_timestamp, raw.max_timestamp
-            records = [] if hidden else [record for record in raw if record.offset >= at]
+            records = [] if hidden else [r for r in raw if r.offset >= at] if raw.base_offset < at else list(raw)
             if records:
                 if held is not None:
                     self.next_fetch_offset = begin = held.next

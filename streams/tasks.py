@@ -169,7 +169,11 @@ class Partitions:
                 new[name, partition] = PartitionTask(group.make(partition), group.topics, self._failed)
             log.info("assigned %s", sorted(wanted))
             self.tasks.update(new)
-            done = await asyncio.gather(*(task.start(lambda: self._generation != generation) for task in new.values()))
+            try:
+                done = await asyncio.gather(*(task.start(lambda: self._generation != generation) for task in new.values()))
+            except Exception as error:  # noqa: BLE001 - a partition that cannot be restored would never be read
+                self._failed(error)
+                return
             self.restored = all(done) and self._generation == generation
 
     # -- what the transport asks -----------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def _decode(record: Any) -> Weights:
 
     try:
         return msgspec.json.decode(record.value, type=Weights)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # MsgspecError and UnicodeDecodeError are ValueErrors
         raise CommandError(f"{record.topic}, offset {record.offset}: not a weights record: {error}") from error
 
 

@@ -22,7 +22,7 @@ from streams.queues import SourceQueue
 from streams.records import COUNTERS, Partial, encode
 from streams.specs import Specs
 from streams.state import Ledger, Output
-from streams.state.store import escape
+from streams.state.store import escape_all
 from streams.topics import Topics
 
 __all__ = ["JoinAgent", "JoinSettings"]
@@ -143,8 +143,8 @@ class JoinAgent:
         fold, (exposures, rewards) = self.fold, chunk
         applied = {topic: batches[-1].next for topic, batches in zip(self._topics, chunk, strict=True) if batches}
         fold.evict(self._stale())
-        units = list({key for batch in (*exposures, *rewards) for key in batch.payload.keys})
-        fold.begin(dict(zip(units, self.ledger.store.get_many(list(map(escape, units))), strict=True)))
+        units = list(set().union(*(batch.payload.keys for batch in (*exposures, *rewards))))
+        fold.begin(dict(zip(units, self.ledger.store.get_many(escape_all(units)), strict=True)))
         for batch in exposures:
             fold.exposures(batch.payload)
         for batch in rewards:

@@ -42,7 +42,7 @@ from streams.join.units import (
     values_of,
 )
 from streams.records import COUNTERS, Exposure, Reward
-from streams.state.store import escape
+from streams.state.store import escape, escape_all
 
 __all__ = ["REWARDS_MAX", "WAITING_MAX", "Fold"]
 
@@ -53,6 +53,8 @@ REWARDS_MAX = 1024
 """Rewards one unit may have. More are dead-lettered: its record must fit a Kafka record however long its ids are."""
 WAITING_MAX = 64
 """Rewards that may wait for a unit's first exposure."""
+WEIGHTS_MAX = 10_000
+"""Inverse propensities remembered."""
 
 APPLIED_X, REPEATED_X, DUPLICATE_X = Outcome.EXPOSURE_APPLIED, Outcome.EXPOSURE_REPEATED, Outcome.EXPOSURE_DUPLICATE
 CROSSOVER_X, DEAD_X = Outcome.EXPOSURE_CROSSOVER, Outcome.EXPOSURE_DEAD
@@ -78,6 +80,7 @@ class Fold:
         self._stored: Mapping[bytes, bytes | None] = {}
         self._changed: dict[bytes, Record] = {}
         self._evicted: set[bytes] = set()
+        self._weight_of: dict[float, int] = {}
 
     # -- specs -----------------------------------------------------------------------------------------------
 
@@ -106,41 +109,40 @@ class Fold:
     def exposures(self, batch: Events[Exposure]) -> None:
         """Fold exposures in log order."""
         plans, changed, counted, mark = self.plans, self._changed, self._counted, self.exposures_mark
-        experiment_of, hot, sums_of = self._experiment_of, self.cells.hot, self.cells.sums
-        for i, x in enumerate(batch.events):
-            name = x.experiment
+        experiment_of, hot = self._experiment_of, self.cells.hot
+        stored, weight_of = self._stored, self._weight_of
+        for i, (key, x) in enumerate(zip(batch.keys, batch.events, strict=True)):
+            name, ts = x.experiment, x.ts
             plan = plans.get(name)
             if plan is None:
                 self._refuse_exposure(batch, i, "", f"experiment: {name!r}: expected the name of an applied experiment")
                 continue
-            place = (plan.segment(x.segment) if plan.segments else "", x.arm, x.holdback, int(x.ts // plan.period_s))
-            if x.ts + plan.horizon_s < mark:
+            until = ts + plan.horizon_s
+            if until < mark:
                 self._counts(name)[LATE_X] += 1
                 continue
+            place = (plan.segment(x.segment) if plan.segments else "", x.arm, x.holdback, int(ts // plan.period_s))
             cell = plan.cell_ids.get(place)
             if cell is None:
                 if x.arm not in plan.arms:
                     self._refuse_exposure(batch, i, name, f"arm: {x.arm!r}: expected an arm of {name!r}")
                     continue
                 cell = self._intern_cell(plan, place)
-            key = batch.keys[i]
             record = changed.get(key)
             if record is None:
-                record = self._load(key, mark)
+                record = [0, [], {}] if stored[key] is None else self._load(key, mark)
             entries = record[ENTRIES]
             for entry in entries:
                 if experiment_of[entry[CELL]] == name:
                     self._expose_again(key, record, entry, cell, x)
                     break
             else:
-                weight = inverse_propensity(x.propensity)
-                entry = [cell, x.ts, x.exposure_id, weight, [0] * plan.layout.metrics]
+                weight = weight_of.get(x.propensity) or self._weigh(x.propensity)
+                entry = [cell, ts, x.exposure_id, weight, [0] * plan.layout.metrics]
                 changed[key] = record
-                self._extend(record, x.ts + plan.horizon_s)
-                sums = hot.get(cell)
-                if sums is None:
-                    sums = hot[cell] = sums_of[cell]
-                plan.layout.enter(sums, weight)
+                if until > record[DEADLINE]:
+                    record[DEADLINE] = int(until) + 1
+                plan.layout.enter(hot.get(cell) or self._heat(cell), weight)
                 (counted.get(name) or self._counts(name))[APPLIED_X] += 1
                 if record[REWARDS]:
                     self._revise(record, partial(entries.append, entry))
@@ -152,25 +154,27 @@ class Fold:
     def rewards(self, batch: Events[Reward]) -> None:
         """Fold rewards in log order."""
         plans, kinds, kind_ids, changed, counted = self.plans, self._kinds.all, self._kinds.ids, self._changed, self._counted
-        experiment_of, hot, sums_of, mark = self._experiment_of, self.cells.hot, self.cells.sums, self.rewards_mark
-        for i, r in enumerate(batch.events):
+        experiment_of, hot, mark = self._experiment_of, self.cells.hot, self.rewards_mark
+        stored = self._stored
+        for i, (key, r) in enumerate(zip(batch.keys, batch.events, strict=True)):
             kind_id = kind_ids.get((r.metric, r.experiment))
             if kind_id is None:
                 kind_id = self._kinds.intern(r.metric, r.experiment, plans.values())
-            if kind_id is None or not kinds[kind_id].wanted_by:
+            kind = None if kind_id is None else kinds[kind_id]
+            if kind_id is None or kind is None or not kind.wanted_by:
                 self._unwanted(batch, i)
                 continue
-            kind, value, ts = kinds[kind_id], r.value, r.ts
+            value, ts = r.value, r.ts
             if not kind.least <= value <= kind.most or (kind.whole and value % 1):
                 self._refuse_reward(batch, i, kind.experiment, f"value: {value!r}: expected {kind.domain()}")
                 continue
-            if ts + kind.horizon_s < mark:
+            until = ts + kind.horizon_s
+            if until < mark:
                 self._counts(kind.experiment)[LATE_R] += 1
                 continue
-            key = batch.keys[i]
             record = changed.get(key)
             if record is None:
-                record = self._load(key, mark)
+                record = [0, [], {}] if stored[key] is None else self._load(key, mark)
             entries, rewards = record[ENTRIES], record[REWARDS]
             if r.reward_id in rewards:
                 self._reward_again(key, record, kind_id, r)
@@ -179,7 +183,8 @@ class Fold:
                 self._refuse_reward(batch, i, kind.experiment, f"unit: {r.unit!r}: has {len(rewards)} rewards already")
                 continue
             changed[key] = record
-            self._extend(record, ts + kind.horizon_s)
+            if until > record[DEADLINE]:
+                record[DEADLINE] = int(until) + 1
             if len(entries) == 1:
                 cell, exposed, _, weight, y = entries[0]
                 wanted = kind.wanted_by.get(experiment_of[cell])
@@ -194,10 +199,7 @@ class Fold:
                     j, steps = wanted.index, wanted.quantise(value)
                     new = y[j] + steps if wanted.aggregate == "sum" else max(y[j], steps)
                     if new != y[j]:
-                        sums = hot.get(cell)
-                        if sums is None:
-                            sums = hot[cell] = sums_of[cell]
-                        plans[experiment_of[cell]].layout.change(sums, weight, y, j, new)
+                        plans[experiment_of[cell]].layout.change(hot.get(cell) or self._heat(cell), weight, y, j, new)
                     (counted.get(kind.experiment) or self._counts(kind.experiment))[APPLIED_R] += 1
                     continue
             self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, ts, value)))
@@ -206,7 +208,7 @@ class Fold:
 
     def end(self) -> tuple[list[bytes], list[bytes | None], set[tuple[str, int]]]:
         """Every changed record as changelog keys and values, and the (experiment, period) pairs whose partials changed."""
-        keys = list(map(escape, self._changed))
+        keys = escape_all(self._changed)
         values: list[bytes | None] = list(map(pack, self._changed.values()))
         evicted = self._evicted.difference(keys)
         keys.extend(evicted)
@@ -356,6 +358,13 @@ class Fold:
         """The record is of use at least until then."""
         if until > record[DEADLINE]:
             record[DEADLINE] = int(until) + 1
+
+    def _weigh(self, propensity: float) -> int:
+        """Remembered: a publication of weights has as many propensities as arms."""
+        if len(self._weight_of) >= WEIGHTS_MAX:
+            self._weight_of.clear()
+        weight = self._weight_of[propensity] = inverse_propensity(propensity)
+        return weight
 
     def _heat(self, cell: int) -> list[int]:
         sums = self.cells.hot[cell] = self.cells.sums[cell]

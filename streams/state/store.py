@@ -6,12 +6,13 @@ Keys that start with a zero byte are the store's and its user's own; see `escape
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteOptions
 
-__all__ = ["POSITION", "Store", "escape"]
+__all__ = ["POSITION", "Store", "escape", "escape_all"]
 
 POSITION = b"\x00position"
 """Local only: the changelog offset this store has been written up to."""
@@ -23,6 +24,11 @@ BLOCK_CACHE_BYTES = 64 << 20
 def escape(key: bytes) -> bytes:
     """`key` so that it cannot meet the reserved ones: a leading 0 or 1 byte gets a 1 byte before it."""
     return b"\x01" + key if key[:1] in (b"\x00", b"\x01") else key
+
+
+def escape_all(keys: Collection[bytes]) -> list[bytes]:
+    """`escape` of each; almost always there is nothing to do."""
+    return list(map(escape, keys)) if min(keys, default=b"\x02") < b"\x02" else list(keys)
 
 
 class Store:
@@ -48,11 +54,14 @@ class Store:
         """Put (or, for None, delete) all of them and the changelog position in one atomic write."""
         batch = WriteBatch(raw_mode=True)
         put = batch.put
-        for key, value in zip(keys, values, strict=True):
-            if value is None:
-                batch.delete(key)
-            else:
-                put(key, value)
+        if None not in values:
+            deque(map(put, keys, values), maxlen=0)
+        else:
+            for key, value in zip(keys, values, strict=True):
+                if value is None:
+                    batch.delete(key)
+                else:
+                    put(key, value)
         put(POSITION, b"%d" % position)
         self._db.write(batch, self._write_options)
 

@@ -4,8 +4,8 @@
 
 How to read it: compare ratios, and only within one run. Absolute figures follow the machine and whatever else runs on it (repeats
 differ by 40 %); CPU seconds an event move least. Every program reads the same log to its end, one after the other, and its answer
-is checked: a row that says WRONG has no speed worth comparing, and the exit code is then 1. Plain Faust gets only the first units
-of the job, on topics of their own, because its rate is steady and two million events would take it a quarter of an hour.
+is checked: a row that says WRONG has no speed worth comparing, and the exit code is then 1. Faust gets only the first units of
+the job, on topics of their own, because its rate is steady and two million events would take it a quarter of an hour.
 
 Needs Java 17 and Maven (as the tests do), unless --bootstrap names a broker to use; its topics are removed at the end.
 """
@@ -29,7 +29,7 @@ from rich.console import Console
 from deploy.kafka.broker import Broker, BrokerError
 from tests.bench import assign
 from tests.bench.protocol import Measured
-from tests.bench.table import BARE, FAUST, WORKER, Row, as_tables, row_of, verdicts
+from tests.bench.table import BARE, FAUST, FAUST_TUNED, WORKER, Row, as_tables, row_of, verdicts
 from tests.reference import fill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +76,7 @@ def run_programs(bootstrap: str, prefix: str, units: int, faust_events: int, dir
             (BARE, "tests.bench.peers.bare_aiokafka", prefix),
             (WORKER, "tests.bench.worker", prefix),
             (FAUST, "tests.bench.peers.plain_faust", few),
+            (FAUST_TUNED, "tests.bench.peers.tuned_faust", few),
         )
         rows = []
         for who, module, topics in programs:

@@ -15,13 +15,13 @@ exits 0, and its last line on standard output is one JSON object:
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
-__all__ = ["Job", "Measured", "Stopwatch", "Sums", "run_job"]
+__all__ = ["Job", "Measured", "Stopwatch", "Sums", "peak_rss_mib", "run_job"]
 
 Sums = dict[str, dict[str, list[int]]]
 
@@ -53,12 +53,13 @@ class Stopwatch:
     def measured(self, events: int, sums: Sums | None) -> Measured:
         """The answer, if the last event has just been counted."""
         seconds, cpu_s = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        return Measured(events=events, seconds=seconds, cpu_s=cpu_s, rss_mib=peak_rss_mib(resource.RUSAGE_SELF), sums=sums)
+        return Measured(events=events, seconds=seconds, cpu_s=cpu_s, rss_mib=peak_rss_mib(), sums=sums)
 
 
-def peak_rss_mib(whose: int) -> float:
-    """Most memory this process (RUSAGE_SELF) or the largest of its ended children (RUSAGE_CHILDREN) ever held. Linux says KiB."""
-    return resource.getrusage(whose).ru_maxrss / 1024
+def peak_rss_mib(pid: int | str = "self") -> float:
+    """Most memory a running process ever held, from Linux's /proc: getrusage would count what its parent held at the fork."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def run_job(measure: Callable[[Job], Measured]) -> None:

@@ -12,9 +12,9 @@ from rich.table import Table
 from tests.bench.protocol import Measured
 from tests.reference import Answer
 
-__all__ = ["BARE", "FAUST", "WORKER", "Row", "Verdict", "as_tables", "row_of", "verdicts"]
+__all__ = ["BARE", "FAUST", "FAUST_TUNED", "WORKER", "Row", "Verdict", "as_tables", "row_of", "verdicts"]
 
-BARE, FAUST, WORKER = "bare aiokafka", "plain Faust", "this worker"
+BARE, FAUST, FAUST_TUNED, WORKER = "bare aiokafka", "plain Faust", "tuned Faust", "this worker"
 
 FAUST_RATIO_MIN = 50.0
 ASSIGN_ARMS, ASSIGN_NS_MAX = 4, 2000

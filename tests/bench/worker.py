@@ -7,7 +7,6 @@ partials wait are all in it. The sums are read from the same topic.
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +35,11 @@ class TimedWorker(WorkerProcess):
         self.not_ready_at = asked_at
         return False
 
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self.process is not None
+        return self.process.pid
+
     def cpu_s(self) -> float:
         """User and system time of the process so far."""
         text = httpx.get(f"{self.url}/metrics", timeout=5).text
@@ -50,9 +54,10 @@ def count_all(job: Job) -> Measured:
             started_at, cpu_s = worker.not_ready_at, worker.cpu_s()
             counted = _await_counted(job)
             seconds, cpu_s = time.perf_counter() - started_at, worker.cpu_s() - cpu_s
+            rss_mib = peak_rss_mib(worker.pid())
             sums = arm_sums(job.bootstrap, job.prefix)
             worker.stop()
-    return Measured(events=counted, seconds=seconds, cpu_s=cpu_s, rss_mib=peak_rss_mib(resource.RUSAGE_CHILDREN), sums=sums)
+    return Measured(events=counted, seconds=seconds, cpu_s=cpu_s, rss_mib=rss_mib, sums=sums)
 
 
 def _await_counted(job: Job) -> int:
