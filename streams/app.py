@@ -15,6 +15,7 @@ import faust
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
+from allocator.errors import Fenced
 from allocator.weights import Weights
 from streams.admin import ensure_topics
 from streams.allocate.agent import AllocateAgent, AllocateSettings
@@ -232,6 +233,9 @@ async def _count_partitions(connection: Connection, topics: Iterable[str]) -> di
 
 def _fail_stop(error: BaseException) -> None:
     """End the process: what is in memory is ahead of what is committed, and only a restore mends that."""
-    log.critical("a step failed, the worker stops; restart it and it goes on from the last commit: %s", error, exc_info=error)
+    if isinstance(error, Fenced):
+        log.critical("%s: this worker was away for too long and stops; restart it and it takes part again", error)
+    else:
+        log.critical("a step failed, the worker stops; restart it and it goes on from the last commit: %s", error, exc_info=error)
     logging.shutdown()
     os._exit(EXIT_STATE_AHEAD)

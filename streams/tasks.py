@@ -175,6 +175,8 @@ class Partitions:
                 self._failed(error)
                 return
             self.restored = all(done) and self._generation == generation
+            if self.restored:
+                log.info("ready: %d partitions restored", len(self.tasks))
 
     # -- what the transport asks -----------------------------------------------------------------------------
 

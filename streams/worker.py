@@ -37,6 +37,7 @@ def run_worker(settings: WorkerSettings) -> int:
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 50, 50)
     worker = faust.Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes control characters between the log lines
     worker.execute_from_commandline()
     return 0
 
