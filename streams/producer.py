@@ -273,7 +273,7 @@ class EventProducer:
                     await kafka.partitions_for(topic)
         except UnknownTopicOrPartitionError as error:
             await kafka.stop()
-            raise TopicError(topic, "no such topic", "to exist", "start a worker, or run allocator doctor --fix") from error
+            raise TopicError(topic, "not been made", "to exist", "start a worker, or run allocator doctor --fix") from error
         except UNREACHABLE as error:
             await kafka.stop()
             raise Unreachable(self.connection.bootstrap) from error
