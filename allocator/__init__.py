@@ -17,9 +17,10 @@ from allocator.errors import (
     TopicError,
     UnknownExperiment,
 )
+from allocator.experiment import Experiment
 from allocator.moments import Moments
 from allocator.quadrature import prob_best_beta, prob_best_normal
-from allocator.spec import Experiment, load_experiment
+from allocator.spec import load_experiment
 from allocator.weights import Weights
 
 __all__ = [

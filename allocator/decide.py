@@ -26,12 +26,12 @@ import numpy as np
 from xxhash import xxh64_hexdigest, xxh64_intdigest
 
 from allocator.constraints import lifted, limited, to_ppm, to_shares, with_floor
+from allocator.experiment import Experiment
 from allocator.moments import Moments
 from allocator.policies import policy_of
 from allocator.posterior import Posteriors, posteriors_of
 from allocator.quadrature import FloatArray
 from allocator.readout import ArmState, MetricState
-from allocator.spec import Experiment
 from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 
 __all__ = ["Decision", "decide", "renew_at", "spec_hash"]

@@ -13,7 +13,7 @@ import msgspec
 
 from allocator.durations import format_duration
 from allocator.errors import SpecError, SpecErrors
-from allocator.spec import Experiment, Status
+from allocator.experiment import Experiment, Status
 
 __all__ = ["TRANSITIONS", "differences", "move", "revise"]
 

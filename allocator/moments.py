@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import floor
 from operator import add, sub
 
@@ -44,6 +44,7 @@ def quantise(value: float, steps_per_one: float) -> int:
     return floor(scaled)
 
 
+@lru_cache(maxsize=10_000)  # a publication of weights has as many propensities as arms, and each is met many times
 def inverse_propensity(propensity: float) -> int:
     """W = floor(1e6 / p + ½) for p in [1e-6, 1]. RecordError outside."""
     if not PROPENSITY_MIN <= propensity <= 1.0:

@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
+from allocator.experiment import Metric
 from allocator.moments import Moments
 from allocator.quadrature import FloatArray, prob_best_beta, prob_best_normal
-from allocator.spec import Metric
 
 __all__ = ["BetaPosteriors", "NormalPosteriors", "Posteriors", "posteriors_of"]
 

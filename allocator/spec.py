@@ -11,28 +11,18 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct
 
 from allocator.durations import format_duration, parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
+from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
 from allocator.spec_text import parse_text
 
-__all__ = [
-    "ARMS_MAX",
-    "METRICS_MAX",
-    "SEGMENTS_MAX",
-    "Arm",
-    "Constraints",
-    "Experiment",
-    "Metric",
-    "Policy",
-    "Status",
-    "load_experiment",
-]
+__all__ = ["ARMS_MAX", "METRICS_MAX", "SEGMENTS_MAX", "load_experiment"]
 
 ARMS_MAX = 100
 METRICS_MAX = 50
@@ -42,89 +32,8 @@ MOMENTS_BYTES_MAX = 900_000
 NUMBER_BYTES = 24
 """What a sum takes as decimal text, about: seven digits for a count of units, thirty for a weighted square."""
 
-Status = Literal["running", "paused", "stopped"]
-MetricType = Literal["binary", "value", "count"]
-Direction = Literal["up", "down"]
-Aggregate = Literal["sum", "max", "last"]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Seconds = Annotated[float, Meta(gt=0, description="seconds; a spec file may say 100ms, 10m, 7d")]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME_RULE = "a name of at most 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
-
-
-class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One alternative; `params` is kept with the spec, for whoever serves the arm."""
-
-    id: Name
-    params: dict[str, Any] = {}
-
-
-class Metric(Struct, frozen=True, kw_only=True):
-    """What a reward measures, and how a unit's rewards become one number.
-
-    A unit without a reward has the value 0. `aggregate` says what several rewards of one unit make: their sum, their
-    maximum, or the last by time. A binary metric takes 0 and 1 and its maximum.
-    """
-
-    type: MetricType = "binary"
-    direction: Direction = "up"
-    window_s: Seconds = field(default=86400.0, name="window")
-    resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
-    aggregate: Aggregate = "sum"
-
-
-class Policy(Struct, frozen=True, kw_only=True):
-    """A policy by its registered name, with its parameters."""
-
-    name: str = "thompson"
-    params: dict[str, Any] = {}
-
-
-class Constraints(Struct, frozen=True, kw_only=True):
-    """What the policy's weights must respect before they are published."""
-
-    floor: Annotated[Share, Meta(description="least share of every arm")] = 0.02
-    warmup: Annotated[int, Meta(ge=0, description="units an arm needs before weights leave the even split")] = 100
-    max_shift: Annotated[float, Meta(gt=0, le=1, description="largest change of an arm's share in one update")] = 0.1
-    dead_band: Annotated[Share, Meta(description="changes of at most this share are not published")] = 0.01
-
-
-class Experiment(Struct, frozen=True, kw_only=True):
-    """A checked spec. Build it with `load_experiment`, which fills in the defaults."""
-
-    experiment: Name
-    arms: tuple[Arm, ...]
-    control: Name
-    metrics: dict[str, Metric]
-    objective: str
-    policy: Policy = Policy()
-    constraints: Constraints = Constraints()
-    fallback: Name
-    unit: str = "unit"
-    segments: tuple[str, ...] = ()
-    enrolment: Share = 1.0
-    holdback: Share = 0.0
-    period_s: Seconds = field(default=86400.0, name="period")
-    publish_interval_s: Seconds = field(default=1.0, name="publish_interval")
-    lease_s: Seconds = field(default=60.0, name="lease")
-    clock_skew_s: Seconds = field(default=5.0, name="clock_skew")
-    grace_s: Seconds = field(default=3600.0, name="grace")
-    owner: str = ""
-    hypothesis: str = ""
-    status: Status = "running"
-    revision: Annotated[int, Meta(ge=1)] = 1
-
-    @property
-    def arm_ids(self) -> tuple[str, ...]:
-        """Arm names in their fixed order."""
-        return tuple(arm.id for arm in self.arms)
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """Metric names in the order of the moments."""
-        return tuple(self.metrics)
 
 
 def load_experiment(source: str | Mapping[str, Any]) -> Experiment:

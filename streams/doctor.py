@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion
 
 from allocator.errors import TopicError
-from allocator.spec import Experiment
+from allocator.experiment import Experiment
 from allocator.weights import Weights
 from streams.admin import TopicState, problems, read_topics, repair_topics, sources_partitions
 from streams.clients import UNREACHABLE, Unreachable, admin_client, started

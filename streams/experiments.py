@@ -15,8 +15,9 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from allocator.errors import SpecError, SpecErrors, UnknownExperiment
+from allocator.experiment import Experiment, Status
 from allocator.lifecycle import move, revise
-from allocator.spec import Experiment, Status, load_experiment
+from allocator.spec import load_experiment
 from streams.admin import create_topics
 from streams.clients import ANSWER_TIMEOUT_S, admin_client, started
 from streams.compacted import CompactedTopic

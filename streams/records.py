@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from allocator.experiment import Experiment
 from allocator.readout import ArmState, MetricState
-from allocator.spec import Experiment
 from allocator.weights import PPM, Weights
 
 __all__ = [

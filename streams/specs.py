@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from allocator.spec import Experiment
+from allocator.experiment import Experiment
 
 __all__ = ["Specs"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from faust.types import TP
 
-from allocator.spec import Experiment
+from allocator.experiment import Experiment
 from streams.allocate.agent import AllocateAgent
 from streams.join.agent import JoinAgent
 from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES

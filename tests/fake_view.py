@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from allocator.spec import Experiment, load_experiment
+from allocator.experiment import Experiment
+from allocator.spec import load_experiment
 from streams.records import ArmState, Decision, MetricState
 from streams.web.view import ArmShare, ExperimentDetail, ExperimentSummary, HistoryPoint, rows_of
 

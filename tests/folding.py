@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from allocator.experiment import Experiment
 from allocator.moments import layout_of
-from allocator.spec import Experiment, load_experiment
+from allocator.spec import load_experiment
 from streams.join.cells import CellName
 from streams.join.decode import Events
 from streams.join.fold import Fold

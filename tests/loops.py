@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from allocator.spec import Experiment, load_experiment
+from allocator.experiment import Experiment
+from allocator.spec import load_experiment
 from streams.connection import Connection
 from streams.experiments import apply
 from streams.producer import EventProducer

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from allocator.errors import ArgumentError, SpecError
+from allocator.experiment import Policy as PolicySpec
 from allocator.policies.fixed import Fixed
 from allocator.policies.protocol import Policy, normalise
 from allocator.policies.thompson import Thompson
 from allocator.policies.top_two import TopTwoThompson
 from allocator.posterior import BetaPosteriors
-from allocator.spec import Policy as PolicySpec
 
 __all__ = ["POLICIES", "Fixed", "Policy", "Thompson", "TopTwoThompson", "normalise", "policy_of"]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from allocator.decide import Decision as PureDecision
 from allocator.decide import decide, renew_at
-from allocator.spec import Experiment
+from allocator.experiment import Experiment
 from allocator.weights import Weights
 from streams.allocate.totals import Totals
 from streams.metrics import Metrics

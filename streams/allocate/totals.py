@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from operator import add, sub
 
+from allocator.experiment import Experiment
 from allocator.moments import Moments
-from allocator.spec import Experiment
 from streams.records import COUNTERS, Partial
 
 __all__ = ["Totals"]

@@ -16,7 +16,7 @@ from streams.phrases import rough_duration
 from streams.topics import PREFIX, Topics
 
 if TYPE_CHECKING:
-    from allocator.spec import Experiment, Status
+    from allocator.experiment import Experiment, Status
     from allocator.weights import Weights
     from streams.connection import Connection
 

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from allocator.durations import format_duration
-from allocator.spec import Experiment
+from allocator.experiment import Experiment
 
 __all__ = ["to_yaml"]
 

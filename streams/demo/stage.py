@@ -26,7 +26,8 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from allocator.spec import Experiment, load_experiment
+from allocator.experiment import Experiment
+from allocator.spec import load_experiment
 from streams.clients import admin_client, started
 from streams.connection import Connection
 from streams.demo import ROWS_DEFAULT, Options

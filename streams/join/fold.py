@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
+from allocator.experiment import Experiment
 from allocator.moments import inverse_propensity
-from allocator.spec import Experiment
 from streams.join.cells import CELL_PREFIX, CellName, Cells
 from streams.join.decode import DeadLetter, Events
 from streams.join.kinds import KIND_PREFIX, Kinds
@@ -53,8 +53,6 @@ REWARDS_MAX = 1024
 """Rewards one unit may have. More are dead-lettered: its record must fit a Kafka record however long its ids are."""
 WAITING_MAX = 64
 """Rewards that may wait for a unit's first exposure."""
-WEIGHTS_MAX = 10_000
-"""Inverse propensities remembered."""
 
 APPLIED_X, REPEATED_X, DUPLICATE_X = Outcome.EXPOSURE_APPLIED, Outcome.EXPOSURE_REPEATED, Outcome.EXPOSURE_DUPLICATE
 CROSSOVER_X, DEAD_X = Outcome.EXPOSURE_CROSSOVER, Outcome.EXPOSURE_DEAD
@@ -80,7 +78,6 @@ class Fold:
         self._stored: Mapping[bytes, bytes | None] = {}
         self._changed: dict[bytes, Record] = {}
         self._evicted: set[bytes] = set()
-        self._weight_of: dict[float, int] = {}
 
     # -- specs -----------------------------------------------------------------------------------------------
 
@@ -110,7 +107,7 @@ class Fold:
         """Fold exposures in log order."""
         plans, changed, counted, mark = self.plans, self._changed, self._counted, self.exposures_mark
         experiment_of, hot = self._experiment_of, self.cells.hot
-        stored, weight_of = self._stored, self._weight_of
+        stored = self._stored
         for i, (key, x) in enumerate(zip(batch.keys, batch.events, strict=True)):
             name, ts = x.experiment, x.ts
             plan = plans.get(name)
@@ -137,7 +134,7 @@ class Fold:
                     self._expose_again(key, record, entry, cell, x)
                     break
             else:
-                weight = weight_of.get(x.propensity) or self._weigh(x.propensity)
+                weight = inverse_propensity(x.propensity)
                 entry = [cell, ts, x.exposure_id, weight, [0] * plan.layout.metrics]
                 changed[key] = record
                 if until > record[DEADLINE]:
@@ -358,13 +355,6 @@ class Fold:
         """The record is of use at least until then."""
         if until > record[DEADLINE]:
             record[DEADLINE] = int(until) + 1
-
-    def _weigh(self, propensity: float) -> int:
-        """Remembered: a publication of weights has as many propensities as arms."""
-        if len(self._weight_of) >= WEIGHTS_MAX:
-            self._weight_of.clear()
-        weight = self._weight_of[propensity] = inverse_propensity(propensity)
-        return weight
 
     def _heat(self, cell: int) -> list[int]:
         sums = self.cells.hot[cell] = self.cells.sums[cell]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import floor
 
+from allocator.experiment import Experiment, Metric
 from allocator.moments import STEPS_MAX, Layout, layout_of
-from allocator.spec import Experiment, Metric
 
 __all__ = ["OTHER_SEGMENT", "MetricPlan", "Plan"]
 

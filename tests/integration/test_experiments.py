@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from allocator.errors import AllocatorError, SpecErrors, TopicError, UnknownExperiment
-from allocator.spec import Experiment, load_experiment
+from allocator.experiment import Experiment
+from allocator.spec import load_experiment
 from deploy.kafka.broker import Broker
 from streams import compacted
 from streams.admin import ensure_topics

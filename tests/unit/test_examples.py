@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.spec import Experiment, load_experiment
+from allocator.experiment import Experiment
+from allocator.spec import load_experiment
 from streams.cli.spec_yaml import to_yaml
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("*.yaml"))

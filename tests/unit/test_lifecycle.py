@@ -10,8 +10,9 @@ import pytest
 
 from allocator import lifecycle
 from allocator.errors import SpecErrors
+from allocator.experiment import Experiment, Status
 from allocator.lifecycle import TRANSITIONS, differences, move, revise
-from allocator.spec import Experiment, Status, load_experiment
+from allocator.spec import load_experiment
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALLOWED = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from allocator.experiment import Metric
 from allocator.moments import Moments, layout_of
 from allocator.posterior import BetaPosteriors, NormalPosteriors, posteriors_of
-from allocator.spec import Metric
 
 VALUE = Metric(type="value", resolution=0.01)
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from allocator import SpecErrors, load_experiment
-from allocator.spec import Experiment, Policy
+from allocator.experiment import Experiment, Policy
 
 SMALLEST = """
 experiment: exp-0

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from allocator.experiment import Experiment
 from allocator.moments import inverse_propensity
-from allocator.spec import Experiment
 from streams.connection import Connection
 from streams.join.fold import REWARDS_MAX, WAITING_MAX
 from streams.join.units import pack, unpack

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from allocator import SpecError
+from allocator.experiment import Policy
 from allocator.policies import POLICIES, Fixed, Thompson, TopTwoThompson, policy_of
 from allocator.posterior import BetaPosteriors
-from allocator.spec import Policy
 
 
 def test_every_name_makes_its_class() -> None:

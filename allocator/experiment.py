@@ -1,0 +1,113 @@
+"""An experiment as everything but its owner sees it: checked, with every default filled in.
+
+`allocator.spec` makes one from what the owner wrote. On the wire durations are seconds under the spec's own names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+__all__ = [
+    "Aggregate",
+    "Arm",
+    "Constraints",
+    "Direction",
+    "Experiment",
+    "Metric",
+    "MetricType",
+    "Policy",
+    "Status",
+]
+
+Status = Literal["running", "paused", "stopped"]
+MetricType = Literal["binary", "value", "count"]
+Direction = Literal["up", "down"]
+Aggregate = Literal["sum", "max", "last"]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Seconds = Annotated[float, Meta(gt=0, description="seconds; a spec file may say 100ms, 10m, 7d")]
+
+
+class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One alternative; `params` is kept with the spec, for whoever serves the arm."""
+
+    id: Name
+    params: dict[str, Any] = {}
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """What a reward measures, and how a unit's rewards become one number.
+
+    A unit without a reward has the value 0. `aggregate` says what several rewards of one unit make: their sum, their
+    maximum, or the last by time. A binary metric takes 0 and 1 and its maximum.
+    """
+
+    type: MetricType = "binary"
+    direction: Direction = "up"
+    window_s: Seconds = field(default=86400.0, name="window")
+    resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
+    aggregate: Aggregate = "sum"
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """A policy by its registered name, with its parameters."""
+
+    name: str = "thompson"
+    params: dict[str, Any] = {}
+
+
+class Constraints(Struct, frozen=True, kw_only=True):
+    """What the policy's weights must respect before they are published."""
+
+    floor: Annotated[Share, Meta(description="least share of every arm")] = 0.02
+    warmup: Annotated[int, Meta(ge=0, description="units an arm needs before weights leave the even split")] = 100
+    max_shift: Annotated[float, Meta(gt=0, le=1, description="largest change of an arm's share in one update")] = 0.1
+    dead_band: Annotated[Share, Meta(description="changes of at most this share are not published")] = 0.01
+
+
+class Experiment(Struct, frozen=True, kw_only=True):
+    """A checked spec. Build it with `load_experiment`, which fills in the defaults."""
+
+    experiment: Name
+    arms: tuple[Arm, ...]
+    control: Annotated[Name, Meta(description="the arm every other one is compared with")]
+    metrics: dict[str, Metric]
+    objective: Annotated[str, Meta(description="the metric that traffic follows")]
+    policy: Policy = Policy()
+    constraints: Constraints = Constraints()
+    fallback: Annotated[Name, Meta(description="served to units that take no part, and to all when weights have expired")]
+    unit: Annotated[str, Meta(description="what is randomised: user, session, request")] = "unit"
+    segments: Annotated[tuple[str, ...], Meta(description="counted apart; any other is counted as `other`")] = ()
+    enrolment: Annotated[Share, Meta(description="share of units that take part")] = 1.0
+    holdback: Annotated[Share, Meta(description="share of them kept on control, which trains nothing")] = 0.0
+    period_s: Annotated[Seconds, Meta(description="moments are kept by periods of exposure time, in seconds")] = field(
+        default=86400.0, name="period"
+    )
+    publish_interval_s: Annotated[Seconds, Meta(description="least seconds between two publications")] = field(
+        default=1.0, name="publish_interval"
+    )
+    lease_s: Annotated[Seconds, Meta(description="seconds for which published weights may be served")] = field(
+        default=60.0, name="lease"
+    )
+    clock_skew_s: Annotated[Seconds, Meta(description="seconds a reward may claim to be before its exposure")] = field(
+        default=5.0, name="clock_skew"
+    )
+    grace_s: Annotated[Seconds, Meta(description="seconds after its window that an event may still arrive")] = field(
+        default=3600.0, name="grace"
+    )
+    owner: str = ""
+    hypothesis: str = ""
+    status: Status = "running"
+    revision: Annotated[int, Meta(ge=1)] = 1
+
+    @property
+    def arm_ids(self) -> tuple[str, ...]:
+        """Arm names in their fixed order."""
+        return tuple(arm.id for arm in self.arms)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Metric names in the order of the moments."""
+        return tuple(self.metrics)
