@@ -37,7 +37,8 @@ class WorkerSettings:
     chunk_records_max: int = 10_000
     """Records of each source in one transaction, when that many wait."""
     batch_bytes: int = 1_000_000
-    """Largest record batch sent; the broker refuses more than its message.max.bytes (1 MiB by default)."""
+    """Largest record batch sent; the broker refuses more than its message.max.bytes (1 MiB by default). A single record, such
+    as a unit with hundreds of rewards, must fit too: less than the default is for tests of what happens between batches."""
     log_level: str = "INFO"
 
     @property

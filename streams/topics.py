@@ -73,6 +73,11 @@ class Topics:
         """Where the unusable records of `topic` go."""
         return f"{topic}.dlt"
 
+    @staticmethod
+    def source_of(dead_letters: str) -> str:
+        """The topic whose unusable records are on `dead_letters`."""
+        return dead_letters.removesuffix(".dlt")
+
     def specs(self) -> tuple[TopicSpec, ...]:
         """Every topic the worker needs, sources first."""
         changelog = {"segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.2"}

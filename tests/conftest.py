@@ -6,6 +6,7 @@ of the run say so; with CI=true the run refuses to start, so that nothing is ski
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +59,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("NOT RUN", yellow=True)
         for note in notes:
             terminalreporter.line(note, yellow=True)
+
+
+def pytest_sessionfinish() -> None:
+    """aiokafka leaves futures of refused transactions behind: let them complain now, not below the summary."""
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

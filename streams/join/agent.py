@@ -15,6 +15,7 @@ from streams.join.cut import Chunk, cut
 from streams.join.decode import DeadLetter
 from streams.join.fold import Fold
 from streams.join.outcomes import Outcome, label
+from streams.join.reasons import reason_class
 from streams.join.sweep import Sweep
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
@@ -31,7 +32,6 @@ GIVEN_UP_MAX = 1000
 SWEPT_MAX = 5000
 """Records the sweep looks at with one chunk: about as many as the chunk has."""
 REASON_BYTES_MAX = 1000
-REASON_FIELDS = frozenset({"arm", "experiment", "key", "metric", "ts", "unit", "value"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,6 @@ class JoinSettings:
     """Key and value of a dead letter together; longer ones are cut. What was sent compressed may be too large to be written."""
     unknown_grace_s: float = 5.0
     """How old a record must be before its unknown experiment is its fault: specs and events travel on different topics."""
-
-
-def reason_class(reason: bytes) -> str:
-    """The field a dead letter's reason begins with, or ``malformed``: few values, whatever producers send."""
-    field = reason.partition(b":")[0].decode(errors="replace")
-    return field if field in REASON_FIELDS else "malformed"
 
 
 class JoinAgent:
@@ -166,7 +160,7 @@ class JoinAgent:
         self._metrics.chunk_events.observe(sum(counts))
         self._metrics.chunk_seconds.observe(seconds)
         for letter in letters:
-            self._metrics.dead_letters.labels(letter.topic, reason_class(letter.headers[0][1])).inc()
+            self._metrics.dead_letters.labels(letter.topic, reason_class(letter.headers[0][1].decode(errors="replace"))).inc()
 
     def _letters(self, topic: str, dead: list[DeadLetter]) -> list[Output]:
         """Dead letters with reason and origin in the headers, on the partition they came from."""

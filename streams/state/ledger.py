@@ -41,8 +41,6 @@ __all__ = ["Checkpoint", "Ledger", "LedgerSettings", "Output"]
 log = logging.getLogger(__name__)
 
 CHECKPOINT = b"\x00checkpoint"
-RECORD_BYTES_MAX = 1_000_000
-"""A single record may be larger than the batches asked for: it then is a batch of its own."""
 RESTORE_POLL_MS = 20
 """Short: the tail of a committed log may hold only a transaction marker, which no poll returns."""
 
@@ -105,7 +103,7 @@ class Ledger:
             **settings.connection.aiokafka(),
             transactional_id=self._transactional_id,
             transaction_timeout_ms=settings.transaction_timeout_ms,
-            max_batch_size=max(settings.batch_bytes, RECORD_BYTES_MAX) + 1000,
+            max_batch_size=settings.batch_bytes + 1000,
             linger_ms=0,
         )
         await self._producer.start()
@@ -183,7 +181,9 @@ class Ledger:
             for batch in batches:
                 last = await producer.send_batch(batch, self.changelog, partition=self.partition)
                 sent.append(last)
-            await asyncio.gather(*sent)
+            for outcome in await asyncio.gather(*sent, return_exceptions=True):  # all of them, or the rest would complain later
+                if isinstance(outcome, BaseException):
+                    raise outcome
             await producer.commit_transaction()
         except ProducerFenced as error:
             raise Fenced(f"{self.name} {self.partition} has another owner") from error
