@@ -38,7 +38,8 @@ __all__ = [
 
 NOTE = "redriven"
 """Header of a note; its value is a JSON list of the offsets of letters on its partition that were sent again."""
-POLL_MS = 200
+POLL_MS = 20
+"""Short: the end of the log may hold only a transaction marker, which no poll returns."""
 OPEN_TRANSACTION_S = 90.0
 """How long to wait for the end of a worker's transaction: Kafka itself aborts what is a minute old, and looks every 10 s."""
 GROUPS_MAX = 1000
@@ -165,21 +166,22 @@ class DeadLetterLog:
         self._consumer, self._ends = consumer, ends
         self._redriven: dict[TopicPartition, set[int]] = {tp: set() for tp in ends}
 
-    async def letters(self) -> AsyncIterator[list[DeadLetterRecord]]:
-        """Every letter, oldest first within a partition, in lists of one partition each. Raises Stuck."""
-        async for tp, records in self._records():
+    async def letters(self, topic: str) -> AsyncIterator[list[DeadLetterRecord]]:
+        """Every letter of one of the topics, oldest first within a partition, in lists of one partition each. Raises Stuck."""
+        async for tp, records in self._records(topic):
             letters = [parse_letter(r, r.offset in self._redriven[tp]) for r in records if parse_note(r) is None]
             if letters:
                 yield letters
 
     async def read_notes(self) -> None:
         """What was sent again; before the first of `letters`."""
-        async for tp, records in self._records():
-            self._redriven[tp].update(offset for r in records for offset in parse_note(r) or ())
+        for topic in {tp.topic for tp in self._ends}:
+            async for tp, records in self._records(topic):
+                self._redriven[tp].update(offset for r in records for offset in parse_note(r) or ())
 
-    async def _records(self) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
+    async def _records(self, topic: str) -> AsyncIterator[tuple[TopicPartition, list[Any]]]:
         consumer, ends = self._consumer, self._ends
-        begins = await consumer.beginning_offsets(list(ends))
+        begins = await consumer.beginning_offsets([tp for tp in ends if tp.topic == topic])
         for tp, begin in begins.items():
             consumer.seek(tp, begin)
         behind = {tp: begin for tp, begin in begins.items() if begin < ends[tp]}
@@ -198,8 +200,8 @@ class DeadLetterLog:
 def _stuck(reached: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> str:
     tp, at = next(iter(reached.items()))
     return (
-        f"{tp.topic}, partition {tp.partition}, was read to offset {at} of {ends[tp]} and no further in {OPEN_TRANSACTION_S:g} s: "
-        "a transaction of a worker is still open, or the broker has gone. Try again later; allocator doctor says which"
+        f"{tp.topic}, partition {tp.partition}: read to offset {at} of {ends[tp]} and no further in {OPEN_TRANSACTION_S:g} s: a "
+        "worker's transaction is still open, or the broker has gone. Try again; allocator doctor tells whether the broker answers"
     )
 
 

@@ -25,6 +25,7 @@ from streams.admin import TopicState, problems, read_topics, repair_topics, sour
 from streams.clients import UNREACHABLE, Unreachable, admin_client, started
 from streams.compacted import read_compacted
 from streams.connection import Connection
+from streams.dead_letters import parse_letter, parse_note
 from streams.experiments import ExperimentsReader
 from streams.partitioning import partition_of
 from streams.phrases import rough_duration
@@ -32,7 +33,17 @@ from streams.records import Exposure, Reward
 from streams.samples import end_offsets_and_newest
 from streams.topics import Topics
 
-__all__ = ["Check", "check_clock", "check_lag", "check_partitioner", "check_schema", "check_topics", "check_weights", "examine"]
+__all__ = [
+    "Check",
+    "check_clock",
+    "check_dead_letters",
+    "check_lag",
+    "check_partitioner",
+    "check_schema",
+    "check_topics",
+    "check_weights",
+    "examine",
+]
 
 SAMPLE = 100
 """Records looked at in each source."""
@@ -85,6 +96,9 @@ async def _examine(admin: AIOKafkaAdminClient, connection: Connection, topics: T
             ]
     if sources:
         checks.append(check_lag(ends, await _committed(admin, f"{topics.prefix}-worker")))
+    dead = {name: existing[name] for name in map(topics.dead_letters, sources) if name in existing}
+    _, newest_dead = await end_offsets_and_newest(connection, dead, SAMPLE)
+    checks += [check_dead_letters(topic, sample, time.time()) for topic, sample in newest_dead.items()]
     specs: dict[str, Experiment] = {}
     if topics.experiments in existing:
         reader = ExperimentsReader(connection, topics)
@@ -178,6 +192,20 @@ def check_clock(topic: str, sample: Sequence[Any]) -> Check:
         "check the producers' clocks and that ts is in seconds" if typical > 0 else "expected after a backfill; else check clocks"
     )
     return Check(name, "warn", found, repair)
+
+
+def check_dead_letters(topic: str, sample: Sequence[Any], now: float) -> Check:
+    """Whether the newest records of a dead-letter topic hold any that were not sent again."""
+    name = f"dead letters on {topic}"
+    redriven = {(record.partition, offset) for record in sample for offset in parse_note(record) or ()}
+    letters = [
+        parse_letter(r, redriven=False) for r in sample if parse_note(r) is None and (r.partition, r.offset) not in redriven
+    ]
+    if not letters:
+        return Check(name, "ok", "none among the newest records")
+    newest = max(letters, key=lambda letter: letter.time_s)
+    found = f"{len(letters)} or more, the newest {rough_duration(max(0.0, now - newest.time_s))} ago: {newest.reason}"
+    return Check(name, "warn", found, "allocator dlt list; mend the cause, then allocator dlt redrive")
 
 
 def check_lag(ends: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]) -> Check:

@@ -212,7 +212,8 @@ def asyncapi(prefix: str = PREFIX) -> dict[str, Any]:
 _DEAD_LETTER = {
     "name": "deadLetter",
     "title": "Dead letter",
-    "summary": "key and value as they were received, or the beginning of them if they are large",
+    "summary": "key and value as they were received, or the beginning of them if they are large. A record with the header "
+    "redriven is none: it lists, as JSON, the offsets of those of its partition that were sent again",
     "contentType": "application/octet-stream",
     "headers": {
         "type": "object",

@@ -92,8 +92,13 @@ def _maybe_twice(reward: Event, rng: random.Random, answer: Answer) -> Iterator[
         yield reward
 
 
-def fill(bootstrap: str, prefix: str, units: int, seed: int = 7, partitions: int = PARTITIONS) -> Answer:
-    """Make the sources and the experiments of a prefix, and return the exact answer."""
+def fill(
+    bootstrap: str, prefix: str, units: int, seed: int = 7, partitions: int = PARTITIONS, batch_bytes: int = 262_144
+) -> Answer:
+    """Make the sources and the experiments of a prefix, and return the exact answer.
+
+    `batch_bytes` bounds the record batches, of which a worker's chunk takes whole ones.
+    """
     topics, answer = Topics(prefix), Answer()
     compacted = {"cleanup.policy": "compact"}
     new = [NewTopic(topics.exposures, partitions, 1), NewTopic(topics.rewards, partitions, 1)]
@@ -105,7 +110,7 @@ def fill(bootstrap: str, prefix: str, units: int, seed: int = 7, partitions: int
             "bootstrap.servers": bootstrap,
             "partitioner": "murmur2_random",
             "linger.ms": 20,
-            "batch.size": 262_144,
+            "batch.size": batch_bytes,
             "queue.buffering.max.messages": 2_000_000,
             "compression.type": "lz4",
         }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,20 @@ from tests.waiting import until
 __all__ = ["WorkerProcess", "arm_sums", "counters", "read_topic"]
 
 READY_TIMEOUT_S = 60.0
+PROGRAM = ("-m", "streams.cli")
 
 
 class WorkerProcess:
-    """One worker that can be killed and started again on the same data directory."""
+    """One worker that can be killed and started again on the same data directory.
 
-    def __init__(self, bootstrap: str, prefix: str, directory: Path, *options: str) -> None:
+    `program` is what Python runs in place of the command line; it takes the same arguments.
+    """
+
+    def __init__(self, bootstrap: str, prefix: str, directory: Path, *options: str, program: Sequence[str] = PROGRAM) -> None:
         self.data_dir, self.log = directory / "data", directory / "worker.log"
         directory.mkdir(parents=True, exist_ok=True)
         self._command = [
-            *(sys.executable, "-m", "streams.cli", "worker", "--bootstrap", bootstrap, "--prefix", prefix),
+            *(sys.executable, *program, "worker", "--bootstrap", bootstrap, "--prefix", prefix),
             *("--data-dir", str(self.data_dir), *options),
         ]  # fmt: skip
         self.url = ""
@@ -42,12 +46,16 @@ class WorkerProcess:
 
     def start(self) -> WorkerProcess:
         """Start, and return once its state is restored."""
+        self.launch()
+        until(self.ready, READY_TIMEOUT_S, lambda: self.log.read_text()[-3000:])
+        return self
+
+    def launch(self) -> None:
+        """Start, and return at once."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([*self._command, "--web-port", str(port)], stdout=log, stderr=subprocess.STDOUT)
-        until(self.ready, READY_TIMEOUT_S, lambda: self.log.read_text()[-3000:])
-        return self
 
     def ready(self) -> bool:
         """Whether /ready says so. AssertionError if the process ended."""

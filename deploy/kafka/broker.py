@@ -59,6 +59,8 @@ CONFIG = {
     # A topic that is missing is an error of the program, as on a production cluster.
     "auto.create.topics.enable": "false",
     "group.initial.rebalance.delay.ms": "0",
+    # Workers may ask for a session short enough for tests of what follows its end (6 s at least by default).
+    "group.min.session.timeout.ms": "1000",
     # After a kill the controller takes the broker back only when the dead one's session has ended (9 s by default).
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",

@@ -50,12 +50,28 @@ def worker(
     embedded: Annotated[
         bool, typer.Option("--embedded", help="The broker is the demo's: make and check no topics.")
     ] = DEFAULT.embedded,
+    session_timeout: Annotated[
+        float,
+        typer.Option(
+            "--session-timeout",
+            metavar="SECONDS",
+            min=1.0,
+            max=60.0,
+            help="A killed worker's partitions move to others after this.",
+        ),
+    ] = DEFAULT.session_timeout_s,
     chunk_records_max: Annotated[
         int, typer.Option("--chunk-records-max", min=1, help="Records of each source in one transaction, when that many wait.")
     ] = DEFAULT.chunk_records_max,
     batch_bytes: Annotated[
         int, typer.Option("--batch-bytes", min=2000, help="Largest record batch sent; at most the broker's message.max.bytes.")
     ] = DEFAULT.batch_bytes,
+    unknown_grace: Annotated[
+        float,
+        typer.Option(
+            "--unknown-grace", min=0, metavar="SECONDS", help="How long an event may be ahead of its experiment's spec."
+        ),
+    ] = DEFAULT.unknown_grace_s,
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", envvar="ALLOCATOR_LOG_LEVEL", case_sensitive=False, help="How much to log.")
     ] = LOG_LEVEL,
@@ -70,8 +86,10 @@ def worker(
         web_port=web_port,
         advertised_url=advertised_url,
         embedded=embedded,
+        session_timeout_s=session_timeout,
         chunk_records_max=chunk_records_max,
         batch_bytes=batch_bytes,
+        unknown_grace_s=unknown_grace,
         log_level=log_level.value,
     )
     run(_check(settings))

@@ -11,6 +11,7 @@ NAMING = frozenset({"arm", "experiment", "metric"})
 """Fields whose value says what to mend, so that it stays in the pattern."""
 
 LITERAL = re.compile(r"""b?'(?:[^'\\]|\\.)*'|b?"(?:[^"\\]|\\.)*"|(?<![\w.])-?(?:\d[\w.+-]*|inf|nan)\b""")
+VALUE = re.compile(r"^value: \S+:")
 POSITION = re.compile(r"\(byte \d+\)")
 
 
@@ -21,10 +22,12 @@ def reason_class(reason: str) -> str:
 
 
 def pattern(reason: str) -> str:
-    """The reason with ``…`` for values that say nothing of the cause: ``value: 7.0: expected 0 to 1`` is ``value: …: expected 0 to 1``."""
+    """The reason with ``…`` for what says nothing of the cause: ``unit: 'u': has 64 rewards`` is ``unit: …: has … rewards``."""
     found = reason_class(reason)
     if found in NAMING:
         return reason
     if found == "malformed":
         return POSITION.sub("(byte …)", reason)
-    return LITERAL.sub("…", reason, count=1 if found == "value" else 0)
+    if found == "value":
+        return VALUE.sub("value: …:", reason)  # what was expected instead stays
+    return LITERAL.sub("…", reason)

@@ -17,7 +17,7 @@ from streams.cli.output import share
 from streams.phrases import rough_duration
 
 NOWHERE = "127.0.0.1:1"
-COMMANDS = ["demo", "worker", "apply", "list", "show", "pause", "resume", "stop", "weights", "send", "doctor", "schema"]
+COMMANDS = ["demo", "worker", "apply", "list", "show", "pause", "resume", "stop", "weights", "send", "doctor", "schema", "dlt"]
 NEED_KAFKA = [
     ["list"],
     ["show", "chat"],
@@ -27,6 +27,9 @@ NEED_KAFKA = [
     ["weights"],
     ["weights", "--follow"],
     ["worker"],
+    ["dlt", "list"],
+    ["dlt", "show"],
+    ["dlt", "redrive", "--yes"],
 ]
 
 GOOD = "{experiment: chat, arms: [a, b], metrics: {click: binary}}"
@@ -75,6 +78,9 @@ def test_version(allocator: Invoke) -> None:
         ["list", "--bootstrap", "a:1,b:70000"],
         ["worker", "--partitions", "0"],
         ["demo", "--bootstrap", "no-port"],
+        ["dlt", "list", "--topic", "clicks"],
+        ["dlt", "show", "--limit", "0"],
+        ["dlt", "redrive", "--json"],
     ],
 )
 def test_wrong_usage_exits_with_2(allocator: Invoke, arguments: list[str]) -> None:
