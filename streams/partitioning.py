@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from aiokafka.partitioner import murmur2
 
 __all__ = ["partition_of"]
 
 
+@lru_cache(maxsize=4096)  # the hash is plain Python, and the names of experiments are asked for with every step
 def partition_of(key: str | bytes, partitions: int) -> int:
     """murmur2 of the key's UTF-8, as a non-negative number, modulo the number of partitions."""
     data = key.encode() if isinstance(key, str) else key

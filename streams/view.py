@@ -14,7 +14,7 @@ from faust.types import TP
 from allocator.experiment import Experiment
 from streams.allocate.agent import AllocateAgent
 from streams.join.agent import JoinAgent
-from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES
+from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES, label
 from streams.metrics import Metrics
 from streams.records import Decision, Weights
 from streams.web.view import ExperimentDetail, ExperimentSummary, HistoryPoint, rows_of
@@ -98,7 +98,7 @@ class WorkerView:
         topics = self._app.settings.topics
         for topic, outcomes in ((topics.exposures, EXPOSURE_OUTCOMES), (topics.rewards, REWARD_OUTCOMES)):
             for outcome in outcomes:
-                metrics.events.labels(topic, outcome.name.partition("_")[2].lower()).set(totals[outcome])
+                metrics.events.labels(topic, label(outcome).partition(".")[2]).set(totals[outcome])
         metrics.partitions_owned.labels(JOIN).set(len(joins))
         metrics.partitions_owned.labels(ALLOCATE).set(len(intake.agents(ALLOCATE)))
         if joins:

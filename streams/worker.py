@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
-import socket
 from dataclasses import replace
 
 import faust
 
 from streams.app import create_app
 from streams.embedded import LIMITS
+from streams.ports import free_port
 from streams.settings import WorkerSettings
 
 __all__ = ["run_worker"]
@@ -25,7 +25,7 @@ def run_worker(settings: WorkerSettings) -> int:
     """Block until SIGTERM or SIGINT. Returns the exit code."""
     _log_to_stderr(settings.log_level)
     if settings.web_port == 0:
-        settings = replace(settings, web_port=_free_port(settings.web_host))
+        settings = replace(settings, web_port=free_port(settings.web_host))
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = create_app(settings)
     log.info(
@@ -48,9 +48,3 @@ def _log_to_stderr(level: str) -> None:
     if level != "DEBUG":
         for library in ("faust", "mode", "aiokafka"):
             logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
+from streams.ports import free_port
 from streams.records import COUNTERS, Partial
 from streams.topics import Topics
 from tests.waiting import until
@@ -103,13 +103,6 @@ class WorkerProcess:
         finally:
             if self.process is not None and self.process.poll() is None:
                 self.kill()
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read_topic(bootstrap: str, topic: str, isolation: str = "read_committed") -> list[Any]:

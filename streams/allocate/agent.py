@@ -99,10 +99,7 @@ class AllocateAgent:
 
     def owned(self) -> Iterator[Experiment]:
         """The experiments this partition decides for."""
-        topic = self._settings.topics.partials
-        for name, experiment in self._specs.current.items():
-            if partition_of(name, self._settings.partitions[topic]) == self.ledger.partition:
-                yield experiment
+        return (experiment for name, experiment in self._specs.current.items() if self.owns(name))
 
     def owns(self, name: str) -> bool:
         """Whether this partition decides for the experiment."""

@@ -37,9 +37,10 @@ from streams.demo.matrix import SHIPPED, OutcomeMatrix, load_matrix
 from streams.demo.player import CORRECT, LATENCY_MS, Order, PlayerOptions, Report
 from streams.demo.report import print_summary
 from streams.demo.summary import Played, State, Summary, counted_of, events_of, summarise
-from streams.demo.worker_api import WorkerApi, free_port
+from streams.demo.worker_api import WorkerApi
 from streams.embedded import LIMITS, EmbeddedBroker
 from streams.experiments import apply
+from streams.ports import free_port
 from streams.topics import Topics
 
 __all__ = ["demo_experiment", "run"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +10,7 @@ import msgspec
 
 from streams.demo.summary import State
 
-__all__ = ["WorkerApi", "free_port"]
+__all__ = ["WorkerApi"]
 
 TIMEOUT_S = 5.0
 
@@ -48,11 +47,3 @@ class WorkerApi:
                 return await response.read() if response.status == 200 else None
         except (aiohttp.ClientError, TimeoutError):
             return None
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
