@@ -81,11 +81,11 @@ class Layout:
         """A cell without units."""
         return [0] * self.length
 
-    def enter(self, sums: list[int], weight: int, sign: int = 1) -> None:
-        """A unit with y = 0 enters the cell (`sign` 1), or leaves it (-1)."""
-        sums[0] += sign
-        sums[self.w] += sign * weight
-        sums[self.w2] += sign * weight * weight
+    def enter(self, sums: list[int], weight: int, units: int = 1) -> None:
+        """So many units of one weight with y = 0 enter the cell; a negative number leaves it."""
+        sums[0] += units
+        sums[self.w] += units * weight
+        sums[self.w2] += units * weight * weight
 
     def change(self, sums: list[int], weight: int, y: list[int], j: int, new: int) -> None:
         """Metric j of a unit becomes `new`; first value, addition, replacement and take-back alike. Updates `y`."""

@@ -6,7 +6,7 @@ further.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -41,7 +41,7 @@ class Events(Generic[E]):
     keys: list[bytes]
     events: list[E]
     values: list[bytes]
-    offsets: list[int]
+    offsets: Sequence[int]
     dead: list[DeadLetter]
     mark: float = 0.0
     """Newest `ts` of the events, but not beyond the log time of the last: one wrong clock must not make everyone late."""
@@ -65,11 +65,11 @@ def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
             # One call for the whole batch is three times cheaper than one a record; a batch with anything odd in it is done
             # again slowly.
             events = decode_list(b"[" + b",".join(values) + b"]")
-            if [event.unit.encode() for event in events] == keys:
-                latest = max(event.ts for event in events)
+            if _keyed_by_unit(events, keys):
+                latest = max([event.ts for event in events])
                 if latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
                     mark = min(latest, records[-1].timestamp / 1000)
-                    return Events(keys, events, values, [record.offset for record in records], [], mark)
+                    return Events(keys, events, values, _offsets(records), [], mark)
         except (TypeError, *MALFORMED):
             pass  # said record by record below
         return _decode_each(records, decode_one)
@@ -77,8 +77,21 @@ def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
     return decode
 
 
+def _keyed_by_unit(events: Sequence[Exposure | Reward], keys: list[bytes]) -> bool:
+    """Whether every key is its event's unit. One comparison of all is half the work of one each."""
+    units = "\0".join([event.unit for event in events])
+    return units.encode() == b"\0".join(keys) and units.count("\0") == len(keys) - 1
+
+
+def _offsets(records: Sequence[Any]) -> Sequence[int]:
+    """The records' offsets; a log that was never compacted has no holes between them."""
+    first, last = records[0].offset, records[-1].offset
+    return range(first, last + 1) if last - first == len(records) - 1 else [record.offset for record in records]
+
+
 def _decode_each(records: list[Any], decode_one: Callable[[bytes], E]) -> Events[E]:
-    good: Events[E] = Events([], [], [], [], [])
+    offsets: list[int] = []
+    good: Events[E] = Events([], [], [], offsets, [])
     for record in records:
         try:
             event = decode_one(record.value if record.value is not None else b"")
@@ -89,7 +102,7 @@ def _decode_each(records: list[Any], decode_one: Callable[[bytes], E]) -> Events
             good.keys.append(record.key)
             good.events.append(event)
             good.values.append(record.value)
-            good.offsets.append(record.offset)
+            offsets.append(record.offset)
             good.mark = max(good.mark, min(event.ts, record.timestamp / 1000))
         else:
             good.dead.append(DeadLetter(record.offset, record.key, record.value, reason))

@@ -19,12 +19,13 @@ from typing import Any
 import msgspec
 
 from allocator.experiment import Experiment
-from allocator.moments import inverse_propensity
+from allocator.moments import inverse_propensity, layout_of
 from streams.join.cells import CELL_PREFIX, CellName, Cells
 from streams.join.decode import DeadLetter, Events
-from streams.join.kinds import KIND_PREFIX, Kinds
+from streams.join.kinds import KIND_PREFIX, Kind, Kinds
 from streams.join.outcomes import OUTCOMES, Outcome
-from streams.join.plan import Plan
+from streams.join.plan import MetricPlan, Plan
+from streams.join.slots import Slot, Slots
 from streams.join.units import (
     CELL,
     DEADLINE,
@@ -74,6 +75,7 @@ class Fold:
         self.dead_rewards: list[DeadLetter] = []
         self._experiment_of: list[str] = []
         self._kinds = Kinds()
+        self._slots = Slots()
         self._counted: dict[str, list[int]] = {}
         self._stored: Mapping[bytes, bytes | None] = {}
         self._changed: dict[bytes, Record] = {}
@@ -85,6 +87,7 @@ class Fold:
         """Take over the current specs."""
         self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
         self._kinds.refresh(self.plans.values())
+        self._slots = Slots()
 
     # -- a chunk ---------------------------------------------------------------------------------------------
 
@@ -105,64 +108,43 @@ class Fold:
 
     def exposures(self, batch: Events[Exposure]) -> None:
         """Fold exposures in log order."""
-        plans, changed, counted, mark = self.plans, self._changed, self._counted, self.exposures_mark
-        experiment_of, hot = self._experiment_of, self.cells.hot
-        stored = self._stored
+        slots, changed, stored, mark = self._slots.met, self._changed, self._stored, self.exposures_mark
+        filled = self._slots.filled
         for i, (key, x) in enumerate(zip(batch.keys, batch.events, strict=True)):
-            name, ts = x.experiment, x.ts
-            plan = plans.get(name)
-            if plan is None:
-                self._refuse_exposure(batch, i, "", f"experiment: {name!r}: expected the name of an applied experiment")
-                continue
-            until = ts + plan.horizon_s
-            if until < mark:
-                self._counts(name)[LATE_X] += 1
-                continue
-            place = (plan.segment(x.segment) if plan.segments else "", x.arm, x.holdback, int(ts // plan.period_s))
-            cell = plan.cell_ids.get(place)
-            if cell is None:
-                if x.arm not in plan.arms:
-                    self._refuse_exposure(batch, i, name, f"arm: {x.arm!r}: expected an arm of {name!r}")
+            ts = x.ts
+            slot = slots.get((x.experiment, x.segment, x.arm, x.holdback, x.propensity))
+            if slot is None or ts // slot.period_s != slot.period:
+                slot = self._slot(batch, i)
+                if slot is None:
                     continue
-                cell = self._intern_cell(plan, place)
+            until = ts + slot.horizon_s
+            if until < mark:
+                self._counts(x.experiment)[LATE_X] += 1
+                continue
             record = changed.get(key)
             if record is None:
-                record = [0, [], {}] if stored[key] is None else self._load(key, mark)
-            entries = record[ENTRIES]
-            for entry in entries:
-                if experiment_of[entry[CELL]] == name:
-                    self._expose_again(key, record, entry, cell, x)
-                    break
-            else:
-                weight = inverse_propensity(x.propensity)
-                entry = [cell, ts, x.exposure_id, weight, [0] * plan.layout.metrics]
-                changed[key] = record
-                if until > record[DEADLINE]:
-                    record[DEADLINE] = int(until) + 1
-                plan.layout.enter(hot.get(cell) or self._heat(cell), weight)
-                (counted.get(name) or self._counts(name))[APPLIED_X] += 1
-                if record[REWARDS]:
-                    self._revise(record, partial(entries.append, entry))
+                if stored[key] is not None:
+                    record = self._load(key, mark)
                 else:
-                    entries.append(entry)
+                    changed[key] = [until, [[slot.cell, ts, x.exposure_id, slot.weight, [0] * slot.metrics]], {}]
+                    if not slot.entered:
+                        filled.append(slot)
+                    slot.entered += 1
+                    continue
+            self._expose(key, record, slot, x, until)
         self.exposures_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_exposures, DEAD_X)
 
     def rewards(self, batch: Events[Reward]) -> None:
         """Fold rewards in log order."""
-        plans, kinds, kind_ids, changed, counted = self.plans, self._kinds.all, self._kinds.ids, self._changed, self._counted
-        experiment_of, hot, mark = self._experiment_of, self.cells.hot, self.rewards_mark
-        stored = self._stored
+        kind_of, changed, stored, mark = self._kinds.wanted, self._changed, self._stored, self.rewards_mark
+        hot, filled = self.cells.hot, self._kinds.filled
         for i, (key, r) in enumerate(zip(batch.keys, batch.events, strict=True)):
-            kind_id = kind_ids.get((r.metric, r.experiment))
-            if kind_id is None:
-                kind_id = self._kinds.intern(r.metric, r.experiment, plans.values())
-            kind = None if kind_id is None else kinds[kind_id]
-            if kind_id is None or kind is None or not kind.wanted_by:
-                self._unwanted(batch, i)
+            kind = kind_of.get((r.metric, r.experiment)) or self._kind(batch, i)
+            if kind is None:
                 continue
             value, ts = r.value, r.ts
-            if not kind.least <= value <= kind.most or (kind.whole and value % 1):
+            if value and (not kind.least <= value <= kind.most or (kind.whole and value % 1)):
                 self._refuse_reward(batch, i, kind.experiment, f"value: {value!r}: expected {kind.domain()}")
                 continue
             until = ts + kind.horizon_s
@@ -171,35 +153,37 @@ class Fold:
                 continue
             record = changed.get(key)
             if record is None:
-                record = [0, [], {}] if stored[key] is None else self._load(key, mark)
-            entries, rewards = record[ENTRIES], record[REWARDS]
+                record = [0.0, [], {}] if stored[key] is None else self._load(key, mark)
+            deadline, entries, rewards = record
             if r.reward_id in rewards:
-                self._reward_again(key, record, kind_id, r)
+                self._reward_again(key, record, kind.number, r)
                 continue
-            if len(rewards) >= (REWARDS_MAX if entries else WAITING_MAX):
+            if len(rewards) >= WAITING_MAX and (not entries or len(rewards) >= REWARDS_MAX):
                 self._refuse_reward(batch, i, kind.experiment, f"unit: {r.unit!r}: has {len(rewards)} rewards already")
                 continue
             changed[key] = record
-            if until > record[DEADLINE]:
-                record[DEADLINE] = int(until) + 1
+            if until > deadline:
+                record[DEADLINE] = until
             if len(entries) == 1:
                 cell, exposed, _, weight, y = entries[0]
-                wanted = kind.wanted_by.get(experiment_of[cell])
+                wanted = kind.in_cell.get(cell) or self._wanted(kind, cell)
                 if (
                     wanted is not None
                     and wanted.incremental
                     and y is not None
                     and exposed - wanted.clock_skew_s <= ts <= exposed + wanted.window_s
-                    and wanted.accepts(value)
+                    and (kind.sole or wanted.accepts(value))
                 ):
-                    rewards[r.reward_id] = (kind_id, ts, value)
-                    j, steps = wanted.index, wanted.quantise(value)
-                    new = y[j] + steps if wanted.aggregate == "sum" else max(y[j], steps)
-                    if new != y[j]:
-                        plans[experiment_of[cell]].layout.change(hot.get(cell) or self._heat(cell), weight, y, j, new)
-                    (counted.get(kind.experiment) or self._counts(kind.experiment))[APPLIED_R] += 1
+                    rewards[r.reward_id] = (kind.number, ts, value)
+                    if not kind.applied:
+                        filled.append(kind)
+                    kind.applied += 1
+                    if value:  # 0 changes neither a sum nor the maximum of zeros and ones
+                        j, steps = wanted.index, wanted.quantise(value)
+                        new = y[j] + steps if wanted.aggregate == "sum" else max(y[j], steps)
+                        wanted.layout.change(hot.get(cell) or self._heat(cell), weight, y, j, new)
                     continue
-            self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, ts, value)))
+            self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind.number, ts, value)))
         self.rewards_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_rewards, DEAD_R)
 
@@ -207,6 +191,7 @@ class Fold:
         """Every changed record as changelog keys and values, and the (experiment, period) pairs whose partials changed."""
         keys = escape_all(self._changed)
         values: list[bytes | None] = list(map(pack, self._changed.values()))
+        self._count_applied()
         evicted = self._evicted.difference(keys)
         keys.extend(evicted)
         values.extend([None] * len(evicted))
@@ -229,6 +214,10 @@ class Fold:
         self.dead_exposures, self.dead_rewards = [], []
         return taken
 
+    def count(self, experiment: str, outcome: Outcome) -> None:
+        """Count an event whose outcome is known without folding it."""
+        self._counts(experiment)[outcome] += 1
+
     def restore(self, scan: Callable[[bytes], Iterator[tuple[bytes, bytes]]]) -> None:
         """Take over what `end` wrote before: cells, kinds, counters."""
         self.cells.restore(scan(CELL_PREFIX))
@@ -240,7 +229,46 @@ class Fold:
         for _, value in scan(MARKS_KEY):
             self.exposures_mark, self.rewards_mark = msgspec.json.decode(value, type=tuple[float, float])
 
+    def _count_applied(self) -> None:
+        """Bring sums and counters to what the hot loops have only tallied."""
+        for slot, units in self._slots.drain():
+            experiment = self._experiment_of[slot.cell]
+            layout_of(slot.metrics).enter(self._heat(slot.cell), slot.weight, units)
+            self._counts(experiment)[APPLIED_X] += units
+        for experiment, rewards in self._kinds.take_applied():
+            self._counts(experiment)[APPLIED_R] += rewards
+
     # -- the rarer cases -------------------------------------------------------------------------------------
+
+    def _slot(self, batch: Events[Exposure], i: int) -> Slot | None:
+        """The slot of the i-th exposure, the first of its sort; None if it is refused."""
+        x = batch.events[i]
+        plan = self.plans.get(x.experiment)
+        if plan is None:
+            self._refuse_exposure(batch, i, "", f"experiment: {x.experiment!r}: expected the name of an applied experiment")
+            return None
+        if x.arm not in plan.arms:
+            self._refuse_exposure(batch, i, x.experiment, f"arm: {x.arm!r}: expected an arm of {x.experiment!r}")
+            return None
+        period = x.ts // plan.period_s
+        cell = self._cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
+        weight = inverse_propensity(x.propensity)
+        return self._slots.add(x, Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.period_s, period))
+
+    def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure, until: float) -> None:
+        """An exposure of a unit that has a record."""
+        for entry in record[ENTRIES]:
+            if self._experiment_of[entry[CELL]] == x.experiment:
+                self._expose_again(key, record, entry, slot.cell, x)
+                return
+        entry = [slot.cell, x.ts, x.exposure_id, slot.weight, [0] * slot.metrics]
+        self._changed[key] = record
+        self._extend(record, until)
+        self._slots.enter(slot)
+        if record[REWARDS]:
+            self._revise(record, partial(record[ENTRIES].append, entry))
+        else:
+            record[ENTRIES].append(entry)
 
     def _expose_again(self, key: bytes, record: Record, entry: Entry, cell: int, x: Exposure) -> None:
         """The unit has an exposure in this experiment already."""
@@ -264,6 +292,21 @@ class Fold:
             self._changed[key] = record
             self._extend(record, x.ts + self.plans[x.experiment].horizon_s)
             self._revise(record, partial(self._replace, entry, cell, x, weight))
+
+    def _kind(self, batch: Events[Reward], i: int) -> Kind | None:
+        """What the i-th reward is of, the first of its sort; None if nobody wants it."""
+        r = batch.events[i]
+        kind = self._kinds.intern(r.metric, r.experiment, self.plans.values())
+        if kind is None:
+            self._unwanted(batch, i)
+        return kind
+
+    def _wanted(self, kind: Kind, cell: int) -> MetricPlan | None:
+        """What the cell's experiment does with rewards of the kind."""
+        wanted = kind.wanted_by.get(self._experiment_of[cell])
+        if wanted is not None:
+            kind.in_cell[cell] = wanted
+        return wanted
 
     def _reward_again(self, key: bytes, record: Record, kind_id: int, r: Reward) -> None:
         """The id is known: an exact repeat, an older version, or a correction."""
@@ -332,13 +375,13 @@ class Fold:
     def _load(self, key: bytes, mark: float) -> Record:
         value = self._stored[key]
         if value is None:
-            return [0, [], {}]
+            return [0.0, [], {}]
         record: Record = unpack(value)
         if record[DEADLINE] >= mark:
             return record
         if escape(key) not in self._evicted:
             self._give_up(record)
-        new: Record = [0, [], {}]
+        new: Record = [0.0, [], {}]
         self._changed[key] = new
         return new
 
@@ -353,8 +396,7 @@ class Fold:
     @staticmethod
     def _extend(record: Record, until: float) -> None:
         """The record is of use at least until then."""
-        if until > record[DEADLINE]:
-            record[DEADLINE] = int(until) + 1
+        record[DEADLINE] = max(record[DEADLINE], until)
 
     def _heat(self, cell: int) -> list[int]:
         sums = self.cells.hot[cell] = self.cells.sums[cell]
@@ -367,8 +409,8 @@ class Fold:
         self._counted[experiment] = counts
         return counts
 
-    def _intern_cell(self, plan: Plan, place: tuple[str, str, bool, int]) -> int:
-        cell = plan.cell_ids[place] = self.cells.intern(CellName(plan.name, *place), plan.layout.metrics)
+    def _cell(self, plan: Plan, name: CellName) -> int:
+        cell = self.cells.intern(name, plan.layout.metrics)
         if cell == len(self._experiment_of):
             self._experiment_of.append(plan.name)
             self._heat(cell)

@@ -22,6 +22,7 @@ class Kind:
     `most` and `whole` bound the values that any of them takes.
     """
 
+    number: int
     metric: str
     experiment: str
     wanted_by: dict[str, MetricPlan] = field(default_factory=dict)
@@ -29,6 +30,12 @@ class Kind:
     least: float = 0.0
     most: float = 0.0
     whole: bool = False
+    sole: bool = False
+    """Whether one experiment wants it, whose domain is then the kind's."""
+    in_cell: dict[int, MetricPlan] = field(default_factory=dict)
+    """`wanted_by` by the experiment's cells, as far as they were asked for."""
+    applied: int = 0
+    """Rewards applied that are not counted yet."""
 
     def refresh(self, plans: Iterable[Plan]) -> None:
         """Take over who wants the metric now."""
@@ -37,7 +44,9 @@ class Kind:
             for plan in plans
             if self.metric in plan.metrics and self.experiment in ("", plan.name)
         }
+        self.in_cell.clear()
         wanted = self.wanted_by.values()
+        self.sole = len(wanted) == 1
         self.horizon_s = max((m.horizon_s for m in wanted), default=0.0)
         self.least = min((m.least for m in wanted), default=0.0)
         self.most = max((m.most for m in wanted), default=0.0)
@@ -55,28 +64,45 @@ class Kinds:
 
     def __init__(self) -> None:
         self.all: list[Kind] = []
-        self.ids: dict[tuple[str, str | None], int] = {}
-        """Number by (metric, experiment), as a reward names them."""
+        self.wanted: dict[tuple[str, str | None], Kind] = {}
+        """The kinds that an experiment wants, by (metric, experiment) as a reward names them."""
+        self.filled: list[Kind] = []
+        """Those with applied rewards that are not counted yet."""
+        self._numbers: dict[tuple[str, str], int] = {}
         self._new: list[int] = []
 
-    def intern(self, metric: str, experiment: str | None, plans: Iterable[Plan]) -> int | None:
-        """The kind's number; None, and nothing kept, for rewards that no experiment wants."""
-        kind = Kind(metric, experiment or "")
+    def intern(self, metric: str, experiment: str | None, plans: Iterable[Plan]) -> Kind | None:
+        """The kind, known or new; None, and nothing kept, for rewards that no experiment wants."""
+        known = self.wanted.get((metric, experiment))
+        if known is not None or (metric, experiment or "") in self._numbers:
+            return known
+        kind = Kind(len(self.all), metric, experiment or "")
         kind.refresh(plans)
         if not kind.wanted_by:
             return None
-        self._new.append(self._add(kind))
-        return self._new[-1]
+        self._add(kind)
+        self._new.append(kind.number)
+        return kind
 
-    def _add(self, kind: Kind) -> int:
+    def _add(self, kind: Kind) -> None:
         self.all.append(kind)
-        number = self.ids[kind.metric, kind.experiment or None] = len(self.all) - 1
-        return number
+        self._numbers[kind.metric, kind.experiment] = kind.number
+        if kind.wanted_by:
+            self.wanted[kind.metric, kind.experiment or None] = kind
 
     def refresh(self, plans: Iterable[Plan]) -> None:
         """Take over changed specs."""
         for kind in self.all:
             kind.refresh(plans)
+        self.wanted.clear()
+        self.wanted.update({(kind.metric, kind.experiment or None): kind for kind in self.all if kind.wanted_by})
+
+    def take_applied(self) -> Iterator[tuple[str, int]]:
+        """(experiment, rewards applied) of every filled kind, handed over."""
+        for kind in self.filled:
+            yield kind.experiment, kind.applied
+            kind.applied = 0
+        self.filled.clear()
 
     def drain(self, keys: list[bytes], values: list[bytes | None]) -> None:
         """Append the kinds that are new as changelog records."""
@@ -89,4 +115,4 @@ class Kinds:
     def restore(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take over stored kinds, in the order of their numbers. `refresh` must follow."""
         for _, value in records:
-            self._add(Kind(*msgspec.json.decode(value, type=tuple[str, str])))
+            self._add(Kind(len(self.all), *msgspec.json.decode(value, type=tuple[str, str])))

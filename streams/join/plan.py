@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import floor
 
 from allocator.experiment import Experiment, Metric
@@ -25,6 +25,7 @@ class MetricPlan:
     least: float
     most: float
     whole: bool
+    layout: Layout
     clock_skew_s: float
     horizon_s: float
     """How long after a reward's `ts` the unit's record is of use to it: the window and the grace."""
@@ -44,6 +45,7 @@ class MetricPlan:
             least=-most if metric.type == "value" else 0.0,
             most=most,
             whole=metric.type != "value",
+            layout=layout_of(len(experiment.metrics)),
             clock_skew_s=experiment.clock_skew_s,
             horizon_s=metric.window_s + experiment.grace_s,
             incremental=binary or metric.aggregate == "sum",
@@ -70,8 +72,6 @@ class Plan:
     period_s: float
     horizon_s: float
     """How long after its `ts` an exposure is of use."""
-    cell_ids: dict[tuple[str, str, bool, int], int] = field(default_factory=dict)
-    """Cell by (segment, arm, holdback, period): what the fold has met under this spec."""
 
     @classmethod
     def of(cls, experiment: Experiment) -> Plan:

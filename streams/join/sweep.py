@@ -9,23 +9,22 @@ past its deadline as gone, found by the walk or not.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from struct import Struct
 
-from streams.join.units import unpack
 from streams.state.store import Store
 
 __all__ = ["Sweep", "deadline_of"]
 
 SLACK = 0.25
-_UINT32 = 0xCE
+_FLOAT64 = Struct(">d")
+"""How MessagePack writes the deadline, behind one byte for the list and one for the type."""
 UNITS_FROM = b"\x01"
 """Where units' keys begin in the store; the reserved ones are below."""
 
 
-def deadline_of(value: bytes) -> int:
+def deadline_of(value: bytes) -> float:
     """The deadline in front of a packed record, in seconds since the epoch."""
-    if value[1] == _UINT32:
-        return int.from_bytes(value[2:6], "big")
-    deadline: int = unpack(value)[0]
+    deadline: float = _FLOAT64.unpack_from(value, 2)[0]
     return deadline
 
 
@@ -35,7 +34,7 @@ class Sweep:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._walk: Iterator[tuple[bytes, bytes]] | None = None
-        self._nearest = 0
+        self._nearest = 0.0
         self._next_at = 0.0
 
     @property
@@ -48,7 +47,7 @@ class Sweep:
         if self._walk is None:
             if watermark < self._next_at:
                 return []
-            self._walk, self._nearest = self._store.scan_from(UNITS_FROM), 0
+            self._walk, self._nearest = self._store.scan_from(UNITS_FROM), 0.0
         found: list[bytes] = []
         for _ in range(budget):
             item = next(self._walk, None)

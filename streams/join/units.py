@@ -3,6 +3,7 @@
 A record is a plain list (msgspec packs and unpacks those fastest):
 
     [deadline, entries, rewards]
+    deadline: event time, in seconds since the epoch, always a float: `sweep` reads it without decoding the rest
     entries: for each experiment the unit was exposed in, [cell, ts, exposure_id, W, y]
     rewards: {reward_id: [kind, ts, value]}
 

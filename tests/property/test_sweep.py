@@ -77,6 +77,6 @@ def test_what_comes_after_its_horizon_is_late_and_not_used() -> None:
     assert partition.fold.counts["chat"][Outcome.REWARD_LATE] == 1
 
 
-@given(st.integers(0, 2**33))
-def test_the_deadline_is_read_without_decoding_the_record(deadline: int) -> None:
+@given(st.floats(0, 2.0**33))
+def test_the_deadline_is_read_without_decoding_the_record(deadline: float) -> None:
     assert deadline_of(pack([deadline, [], {}])) == deadline

@@ -46,7 +46,7 @@ def test_good_records_are_decoded_in_order() -> None:
     events = exposures(records)
     assert [event.unit for event in events.events] == ["u-0", "u-1", "u-2"]
     assert events.events[0] == Exposure(**{**EXPOSURE, "unit": "u-0", "ts": 900.0, "segment": "pro"})
-    assert (events.keys, events.offsets, events.dead) == ([b"u-0", b"u-1", b"u-2"], [7, 8, 9], [])
+    assert (events.keys, list(events.offsets), events.dead) == ([b"u-0", b"u-1", b"u-2"], [7, 8, 9], [])
     assert events.values == [r.value for r in records]
     assert events.letter(1, "why") == (8, b"u-1", records[1].value, "why")
 

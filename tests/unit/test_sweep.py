@@ -22,11 +22,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def record(deadline: int) -> bytes:
-    return pack([deadline, [], {}])
+def record(deadline: float) -> bytes:
+    return pack([float(deadline), [], {}])
 
 
-def put(store: Store, **deadlines: int) -> None:
+def put(store: Store, **deadlines: float) -> None:
     keys = [escape(unit.encode()) for unit in deadlines]
     store.write(keys, [record(deadline) for deadline in deadlines.values()], 1)
 
@@ -39,8 +39,8 @@ def walk(sweep: Sweep, watermark: float, budget: int = 100) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("deadline", [0, 5, 200, 70_000, T, 2**32 - 1, 2**32 + 5])
-def test_the_deadline_is_read_without_decoding_the_record(deadline: int) -> None:
+@pytest.mark.parametrize("deadline", [0.0, 5.5, float(T), 2.0**32 + 5])
+def test_the_deadline_is_read_without_decoding_the_record(deadline: float) -> None:
     assert deadline_of(record(deadline)) == deadline
     assert deadline_of(pack([deadline, [[1, 2.0, "x", 3, [0]]] * 40, {"r": [0, 1.0, 2.0]}])) == deadline
 

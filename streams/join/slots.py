@@ -1,0 +1,57 @@
+"""What exposures that are alike have in common, looked up once for all of them, and how many of them there were in a chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streams.records import Exposure
+
+__all__ = ["Slot", "Slots"]
+
+SLOTS_MAX = 100_000
+
+
+@dataclass(slots=True)
+class Slot:
+    """Exposures of one cell with one propensity."""
+
+    cell: int
+    weight: int
+    metrics: int
+    horizon_s: float
+    period_s: float
+    period: float
+    """ts // period_s of each of them."""
+    entered: int = 0
+    """Units that entered the cell and are not in its sums yet."""
+
+
+class Slots:
+    """The slots met under the current specs."""
+
+    def __init__(self) -> None:
+        self.met: dict[tuple[str, str | None, str, bool, float], Slot] = {}
+        """By experiment, segment, arm, holdback and propensity as exposures say them: the slot of the newest period."""
+        self.filled: list[Slot] = []
+        """Those that units entered."""
+
+    def add(self, x: Exposure, slot: Slot) -> Slot:
+        """Keep the slot of exposures like this one."""
+        self.met[x.experiment, x.segment, x.arm, x.holdback, x.propensity] = slot
+        return slot
+
+    def enter(self, slot: Slot) -> None:
+        """One more unit. (The hot loop does the same in place.)"""
+        if not slot.entered:
+            self.filled.append(slot)
+        slot.entered += 1
+
+    def drain(self) -> list[tuple[Slot, int]]:
+        """Every filled slot with how many entered, handed over."""
+        drained = [(slot, slot.entered) for slot in self.filled]
+        for slot in self.filled:
+            slot.entered = 0
+        self.filled.clear()
+        if len(self.met) > SLOTS_MAX:
+            self.met.clear()
+        return drained
