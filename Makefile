@@ -3,13 +3,14 @@
 
 PYTHON ?= python3
 ARGS ?=
+MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench kafka schema
+.PHONY: help demo test check bench soak kafka schema
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +28,11 @@ check: $(VENV)/.installed-dev ## lint, format, types, the import rule, checked-i
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit/test_schema.py
 
-bench: $(VENV)/.installed-dev ## measure the worker's join and the router's assign against what they replace
+bench: $(VENV)/.installed-dev ## measure the worker beside Kafka Streams, quixstreams and Faust; ARGS=restart, latency or cost
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(VENV)/.installed-dev ## load, kills, outages and exact checks for MINUTES (5), then a report
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 kafka: $(VENV)/.installed ## run a local Kafka broker on localhost:9092 until ctrl-C
 	@exec $(BIN)/python deploy/kafka/broker.py $(ARGS)

@@ -8,6 +8,7 @@ AllocatorError
  ├─ TopicError(topic, found, expected, repair)  a topic is not as it must be: refuse to start
  ├─ TopicErrors(errors)                every such topic of one deployment
  ├─ StateError(found, expected, repair)    the state on disk or in the log cannot be trusted: refuse to start
+ ├─ StoreError(path, reason)           the disk under the state fails: the worker stops, whoever runs it makes room
  ├─ Fenced                             this owner is no longer the owner: stop the partition, do not retry
  └─ UnknownExperiment(name)            nobody has published weights, or a spec, under that name
 """
@@ -25,6 +26,7 @@ __all__ = [
     "SpecError",
     "SpecErrors",
     "StateError",
+    "StoreError",
     "TopicError",
     "TopicErrors",
     "UnknownExperiment",
@@ -89,6 +91,14 @@ class StateError(AllocatorError):
     def __init__(self, found: str, expected: str, repair: str) -> None:
         self.found, self.expected, self.repair = found, expected, repair
         super().__init__(f"found {found}, expected {expected}. Repair: {repair}")
+
+
+class StoreError(AllocatorError):
+    """The store at `path` cannot be opened or written; `reason` is what the disk or the database said."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
 
 
 class Fenced(AllocatorError):

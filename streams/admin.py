@@ -18,9 +18,22 @@ from streams.clients import ANSWER_TIMEOUT_S, admin_client, started
 from streams.connection import Connection
 from streams.topics import Topics, TopicSpec
 
-__all__ = ["TopicState", "create_topics", "ensure_topics", "problems", "read_topics", "repair_topics", "sources_partitions"]
+__all__ = [
+    "TopicState",
+    "create_topics",
+    "ensure_topics",
+    "problems",
+    "read_topics",
+    "repair_topics",
+    "sources_partitions",
+    "tombstones_kept_ms",
+]
 
 REPAIR = "allocator doctor --fix"
+MOVE = (
+    "partitions cannot be taken away: stop every worker, choose a new --prefix, copy the records of exposures and rewards to its "
+    "topics by their keys (what is copied twice counts once), and point producers, routers and workers to it"
+)
 BROKER_DEFAULT = -1
 POLL_S = 0.05
 _ALREADY_EXISTS = 36
@@ -66,8 +79,9 @@ async def ensure_topics(
 
 
 def sources_partitions(topics: Topics, found: Mapping[str, TopicState], wanted: int) -> int:
-    """Partitions of the sources: what the first existing one has, else `wanted`."""
-    existing = [found[name].partitions for name in (topics.exposures, topics.rewards) if name in found]
+    """Partitions of the sources: what the state was made with, else what the first existing one has, else `wanted`."""
+    given = (topics.join_changelog, topics.exposures, topics.rewards)
+    existing = [found[name].partitions for name in given if name in found]
     return existing[0] if existing else wanted
 
 
@@ -85,6 +99,9 @@ def problems(
         if state.partitions != count:
             reason = "" if spec.partitions else ": the join works partition by partition, so all its topics need as many"
             repair = f"stop every worker, delete the topic and run {REPAIR}, or make it yourself with {_count(count)}"
+            if spec.source and state.partitions > count:
+                reason = " as when the state was begun: units have moved to other partitions than their state"
+                repair = MOVE
             wrong.append(TopicError(spec.name, _count(state.partitions), f"{_count(count)}{reason}", repair))
         if needed := _policy_problem(spec, state):
             wrong.append(TopicError(spec.name, f"cleanup.policy={state.cleanup}", needed, REPAIR))
@@ -107,6 +124,20 @@ async def read_topics(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[
             own = {key: value for key, value, _, source, *_ in entries if source == _SET_ON_THE_TOPIC}
             states[name] = TopicState(name, partitions[name], values["cleanup.policy"], own)
     return states
+
+
+async def tombstones_kept_ms(connection: Connection, topics: Iterable[str]) -> int:
+    """How long compaction surely leaves tombstones on these topics: the least of their delete.retention.ms.
+
+    Raises
+    ------
+    Unreachable : no broker answered.
+    """
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+    async with started(admin_client(connection), connection) as admin:
+        answers = await admin.describe_configs(resources)
+    entries = [entry for answer in answers for *_, entries in answer.resources for entry in entries]
+    return min(int(value) for key, value, *_ in entries if key == "delete.retention.ms")
 
 
 async def create_topics(

@@ -15,22 +15,29 @@ import faust
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from allocator.errors import Fenced
+from allocator.errors import StateError, TopicErrors
 from allocator.weights import Weights
-from streams.admin import ensure_topics
+from streams.admin import ensure_topics, tombstones_kept_ms
 from streams.allocate.agent import AllocateAgent, AllocateSettings
 from streams.compacted import CompactedTopic
 from streams.connection import Connection
 from streams.experiments import ExperimentsReader
+from streams.identity import worker_id
+from streams.incarnations import TopicWatch
 from streams.join.agent import JoinAgent, JoinSettings
 from streams.join.decode import decoder_of
+from streams.last_words import GOES_ON, last_words
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
+from streams.queues import Backlog
 from streams.records import Exposure, Reward
-from streams.seam import TRANSPORT_SCHEME, install, read_batches
+from streams.seam import read_batches
+from streams.seam.faust import TRANSPORT_SCHEME, NoTables, install_transport
 from streams.settings import WorkerSettings
 from streams.specs import Specs
-from streams.state import Ledger, LedgerSettings
+from streams.state import Ledger, LedgerSettings, Origin
+from streams.state.ledger import TOMBSTONES_KEPT_MS
+from streams.state.store import StoreMemory
 from streams.tasks import AgentGroup, Partitions
 from streams.view import ALLOCATE, JOIN, DecisionLog, WorkerView
 from streams.web import WebServer
@@ -42,6 +49,16 @@ log = logging.getLogger(__name__)
 
 DECISIONS_READ_MAX = 5000
 """Decisions read from the log at the start, for the history of the dashboard."""
+FETCH_WAIT_MS = 250
+"""How long the broker may hold a fetch when nothing new is there; it answers at the first record."""
+EMBEDDED_FETCH_WAIT_MS = 20
+"""The embedded broker does not: who asks it to wait, waits to the end."""
+FETCH_BYTES_MIN, FETCH_BYTES_MAX = 64 << 10, 1 << 20
+"""Bounds of what one fetch brings of one partition. A record batch is fetched whole, however large it is."""
+TOPICS_CHECK_S = 10.0
+"""How soon a topic that was deleted, made again or given partitions ends the worker. A check takes 20 ms, in a thread."""
+EXIT_REFUSED = 1
+"""Exit code when the topics or the state are not what they must be: the message says what to do."""
 EXIT_STATE_AHEAD = 70
 """Exit code when a step failed: memory is ahead of the log, so the process must end at once and be restarted."""
 
@@ -55,12 +72,18 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
     metrics: Metrics
     intake: Partitions
     partition_counts: dict[str, int]
+    tombstones_kept_ms: int
+    store_memory: StoreMemory
+    topic_watch: TopicWatch
+    fetch_wait_ms: int
 
     def prepare(self, settings: WorkerSettings) -> None:
         """Give the app what its agents share. `create_app` calls it once."""
         topics = settings.topics
         self.settings, self.specs, self.published, self.metrics = settings, Specs(), {}, Metrics()
-        self.partition_counts = {}
+        self.partition_counts, self.tombstones_kept_ms = {}, TOMBSTONES_KEPT_MS
+        self.topic_watch = TopicWatch(settings.connection)
+        self.fetch_wait_ms = EMBEDDED_FETCH_WAIT_MS if settings.embedded else FETCH_WAIT_MS
         self._experiments = ExperimentsReader(settings.connection, topics)
         self._experiments.on_change.append(self.specs.take)
         self._weights = WeightsTable(self.published)
@@ -78,17 +101,23 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
             ),
             rewind=self._rewind,
             failed=_fail_stop,
+            backlog=Backlog(settings.queue_bytes),
         )
+        self.store_memory = StoreMemory(settings.cache_bytes, settings.write_buffer_bytes)
         self.specs.on_change.append(lambda: self.intake.wake(ALLOCATE))
 
     async def on_start(self) -> None:
         """Before Faust connects: topics are as they must be, specs and published weights are known."""
         settings = self.settings
         await self._web.start()
+        names = [spec.name for spec in settings.topics.specs()]
         if not settings.embedded:
             await ensure_topics(settings.connection, settings.topics, partitions=settings.partitions)
-        names = [spec.name for spec in settings.topics.specs()]
+            changelogs = (settings.topics.join_changelog, settings.topics.allocate_changelog)
+            self.tombstones_kept_ms = await tombstones_kept_ms(settings.connection, changelogs)
+            await self.topic_watch.start(names)
         self.partition_counts.update(await _count_partitions(settings.connection, names))
+        self.conf.consumer_max_fetch_size = self._fetch_bytes()
         await self._experiments.start()
         await self._weights_topic.start()
         await self._decisions_topic.start()
@@ -100,6 +129,12 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         await self._weights_topic.stop()
         await self._decisions_topic.stop()
         await self._web.stop()
+
+    def _fetch_bytes(self) -> int:
+        """Of one partition in one fetch, such that those of all partitions, which may wait compressed, stay small together."""
+        topics = self.settings.topics
+        partitions = sum(self.partition_counts[topic] for topic in (topics.exposures, topics.rewards, topics.partials))
+        return max(FETCH_BYTES_MIN, min(FETCH_BYTES_MAX, self.settings.queue_bytes // 4 // partitions))
 
     def owner_url(self, experiment: str) -> str | None:
         """Base URL of the worker that decides for the experiment, as of the last rebalance."""
@@ -119,7 +154,7 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         return True, "ready"
 
     def at_end(self, topic: str, partition: int, offset: int) -> bool:
-        """Whether nothing is left to fetch from `offset` on."""
+        """Whether nothing that is committed is left to fetch from `offset` on."""
         highwater = self.consumer.highwater(TP(topic, partition))
         return highwater is not None and offset >= highwater
 
@@ -134,32 +169,57 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         await self.consumer.seek_wait({tp: offset})
         return offset
 
-    def _ledger(self, name: str, partition: int, changelog: str) -> Ledger:
+    async def check_topics(self) -> None:
+        """End the process if a topic is not the one it was at the start."""
+        try:
+            await self.topic_watch.check()
+        except TopicErrors as error:
+            _fail_stop(error)
+
+    def _ledger(self, name: str, partition: int, changelog: str, *sources: str, cumulative: bool = False) -> Ledger:
         settings = self.settings
-        shared = LedgerSettings(settings.connection, settings.data_dir, settings.batch_bytes)
-        return Ledger(name, partition, changelog, settings.group, shared)
+        shared = LedgerSettings(
+            settings.connection,
+            settings.data_dir,
+            settings.batch_bytes,
+            tombstones_kept_ms=self.tombstones_kept_ms,
+            memory=self.store_memory,
+        )
+        ids = self.topic_watch.ids()
+        origin = Origin(sources if ids else (), ids, cumulative, settings.accept_loss)
+        return Ledger(name, partition, changelog, settings.group, shared, origin)
 
     def _join_agent(self, partition: int) -> JoinAgent:
         settings, topics = self.settings, self.settings.topics
         shared = JoinSettings(
             topics=topics,
             partitions=self.partition_counts[topics.partials],
+            source_partitions=self.partition_counts[topics.exposures],
             chunk_records_max=settings.chunk_records_max,
             partials_interval_s=settings.partials_interval_s,
             unknown_grace_s=settings.unknown_grace_s,
             letter_bytes_max=settings.batch_bytes // 2,
         )
-        return JoinAgent(self._ledger(JOIN, partition, topics.join_changelog), shared, self.specs, self.at_end, self.metrics)
+        return JoinAgent(
+            self._ledger(JOIN, partition, topics.join_changelog, topics.exposures, topics.rewards),
+            shared,
+            self.specs,
+            self.at_end,
+            self.metrics,
+        )
 
     def _allocate_agent(self, partition: int) -> AllocateAgent:
         shared = AllocateSettings(self.settings.topics, self.partition_counts)
-        ledger = self._ledger(ALLOCATE, partition, self.settings.topics.allocate_changelog)
-        return AllocateAgent(ledger, shared, self.specs, self.published, self.metrics)
+        topics = self.settings.topics
+        ledger = self._ledger(ALLOCATE, partition, topics.allocate_changelog, topics.partials, cumulative=True)
+        settle = self._weights_topic.settle
+        return AllocateAgent(ledger, shared, self.specs, self.published, settle, self.at_end, self.metrics)
 
 
 def create_app(settings: WorkerSettings) -> AllocatorApp:
-    """The app of one worker, ready for `faust.Worker`."""
-    install()
+    """The app of one worker, ready for `run_worker`'s Faust worker or another. Makes the data directory."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    install_transport()
     topics = settings.topics
     read_batches(topics.exposures, decoder_of(Exposure))
     read_batches(topics.rewards, decoder_of(Reward))
@@ -174,9 +234,10 @@ def create_app(settings: WorkerSettings) -> AllocatorApp:
         web_enabled=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
+        TableManager=NoTables,
         table_standby_replicas=0,
+        consumer_group_instance_id=worker_id(settings.data_dir, settings.url),
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=1 << 20,
         broker_max_poll_records=1_000_000,
         broker_commit_interval=1.0,
         broker_session_timeout=settings.session_timeout_s,
@@ -215,8 +276,13 @@ def _add_agents(app: AllocatorApp) -> None:
     async def refresh_metrics() -> None:
         app.view.refresh(app.metrics)
 
+    @app.timer(interval=TOPICS_CHECK_S)  # type: ignore[untyped-decorator]
+    async def check_topics() -> None:
+        await app.check_topics()
+
     @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
     async def rebalanced(sender: Any, **_: Any) -> None:
+        await app.check_topics()  # new partitions come with a rebalance, and must not be assigned
         # Awaited before Faust seeks and lets records flow, outside the time-out that seeking is under.
         await app.intake.assign(app.consumer.assignment())
 
@@ -233,9 +299,13 @@ async def _count_partitions(connection: Connection, topics: Iterable[str]) -> di
 
 def _fail_stop(error: BaseException) -> None:
     """End the process: what is in memory is ahead of what is committed, and only a restore mends that."""
-    if isinstance(error, Fenced):
-        log.critical("%s: this worker was away for too long and stops; restart it and it takes part again", error)
+    code = EXIT_STATE_AHEAD
+    if isinstance(error, StateError | TopicErrors):
+        log.critical("the worker stops: %s", error)
+        code = EXIT_REFUSED
     else:
-        log.critical("a step failed, the worker stops; restart it and it goes on from the last commit: %s", error, exc_info=error)
+        sentence = last_words(error)
+        unforeseen = None if sentence else error
+        log.critical("%s", sentence or f"a step failed, the worker stops; {GOES_ON}: {error!r}", exc_info=unforeseen)
     logging.shutdown()
-    os._exit(EXIT_STATE_AHEAD)
+    os._exit(code)

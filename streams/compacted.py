@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from allocator.errors import TopicError
-from streams.clients import ANSWER_TIMEOUT_S, UNREACHABLE, Unreachable
+from streams.clients import ANSWER_TIMEOUT_S, UNREACHABLE, Unreachable, started
 from streams.connection import Connection
 
 __all__ = ["CompactedTopic", "read_compacted"]
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 200
 RETRY_S = 1.0
+SETTLE_S = 0.01
 
 
 class CompactedTopic:
@@ -62,11 +63,13 @@ class CompactedTopic:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S + 1):  # aiokafka itself takes the former to give a missing topic up
                 await consumer.start()
+                consumer.pause(*consumer.assignment())  # while the broker holds a fetch, it answers nothing else
                 ends = await consumer.end_offsets(consumer.assignment())
                 if self.newest is not None:
                     begins = await consumer.beginning_offsets(consumer.assignment())
                     for partition, end in ends.items():
                         consumer.seek(partition, max(begins[partition], end - self.newest))
+                consumer.resume(*consumer.assignment())
             for partition, end in ends.items():
                 while await consumer.position(partition) < end:  # the last offset may be a transaction's marker: no record
                     await self._poll()
@@ -79,6 +82,31 @@ class CompactedTopic:
         except BaseException:
             await self._close()
             raise
+
+    async def settle(self) -> None:
+        """After `start`: return once every record that is on the topic now has been taken, or its transaction was aborted.
+
+        Reading goes on to where the oldest open transaction begins; this waits for its end, and through Kafka's outages.
+        """
+        assert self._consumer is not None, "not started"
+        for partition, end in (await self._ends(self._consumer.assignment())).items():
+            while not self._ended and await self._consumer.position(partition) < end:  # noqa: ASYNC110 - nobody tells of positions
+                await asyncio.sleep(SETTLE_S)
+
+    @property
+    def _ended(self) -> bool:
+        return self.task is None or self.task.done()
+
+    async def _ends(self, partitions: Iterable[Any]) -> dict[Any, int]:
+        """Where the log ends, with what is not committed yet."""
+        while True:
+            try:
+                async with started(AIOKafkaConsumer(**self.connection.aiokafka()), self.connection) as reader:
+                    ends: dict[Any, int] = await reader.end_offsets(partitions)
+                    return ends
+            except Unreachable as error:
+                log.warning("%s: %s; trying again in %g s", self.topic, error, RETRY_S)
+                await asyncio.sleep(RETRY_S)
 
     async def stop(self) -> None:
         """Leave. Raises what `on_record` raised, if it did."""

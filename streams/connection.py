@@ -60,6 +60,19 @@ class Connection:
             }
         return arguments
 
+    def librdkafka(self) -> dict[str, str | int | float | bool]:
+        """Configuration every confluent-kafka client takes."""
+        config: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": self.bootstrap,
+            "security.protocol": self.security_protocol,
+        }
+        if self.ssl_cafile is not None:
+            config["ssl.ca.location"] = self.ssl_cafile
+        if self.security_protocol.startswith("SASL"):
+            config["sasl.mechanism"] = self.sasl_mechanism
+            config["sasl.username"], config["sasl.password"] = self.sasl_username or "", self.sasl_password or ""
+        return config
+
     def faust_credentials(self) -> Any:
         """What Faust calls credentials, or None for plain connections."""
         from faust.auth import SASLCredentials, SSLCredentials  # noqa: PLC0415 - a second to import, and only workers need it

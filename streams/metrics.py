@@ -68,6 +68,15 @@ class Metrics:
         self.lag_seconds = Gauge(
             "allocator_lag_seconds", "Seconds between the newest record counted and now.", ["topic", "partition"], registry=own
         )
+        self.queue_bytes = Gauge(
+            "allocator_queue_bytes", "Memory of events fetched and not counted yet, as reckoned.", registry=own
+        )
+        self.queue_bytes_max = Gauge("allocator_queue_bytes_max", "The most they have taken since the start.", registry=own)
+        self.store_memory_bytes = Gauge(
+            "allocator_store_memory_bytes", "Memory of the stores' cache and write buffers.", registry=own
+        )
+        self.store_file_bytes = Gauge("allocator_store_file_bytes", "Size of the stores' files.", ["agent"], registry=own)
+        self.store_records = Gauge("allocator_store_records", "Records in the stores, about.", ["agent"], registry=own)
         self.restore_seconds = Gauge("allocator_restore_seconds", "Seconds the last restore of state took.", registry=own)
         self.partitions_owned = Gauge(
             "allocator_partitions_owned", "Partitions assigned to this worker.", ["agent"], registry=own

@@ -39,6 +39,7 @@ from streams.checks import checked, number
 from streams.clients import ANSWER_TIMEOUT_S, UNREACHABLE, Unreachable
 from streams.connection import Connection
 from streams.records import Exposure, Reward
+from streams.seam import abandon
 from streams.topics import PREFIX, Topics
 
 __all__ = ["BUFFER_MAX", "BufferFull", "EventProducer", "SendCounters", "Stopped"]
@@ -144,7 +145,7 @@ class EventProducer:
         for ack in list(self._unsettled):
             self._fail(ack, gone)
         if self._kafka is not None:
-            await _abandon(self._kafka)
+            await abandon(self._kafka)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -343,13 +344,6 @@ class EventProducer:
             else:
                 self._hole = False
                 return
-
-
-async def _abandon(kafka: AIOKafkaProducer) -> None:
-    """Close without sending what is left: aiokafka's own `stop` waits for Kafka without end."""
-    kafka._closed = True
-    await kafka._sender.close()
-    await kafka.client.close()
 
 
 def _new_id() -> str:

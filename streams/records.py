@@ -83,17 +83,24 @@ COUNTERS = -1
 
 
 class Partial(Struct, frozen=True, kw_only=True):
-    """One join partition's cumulative moments for one experiment and period. The newest one replaces all before it."""
+    """One join partition's cumulative moments for one experiment and period. The newest one replaces all before it.
+
+    Newest is the one with the largest (`epoch`, `seq`). A larger epoch replaces whatever the partition has published under a
+    smaller one, other periods too.
+    """
 
     experiment: str
     partition: int
     period: int
     seq: int
+    """Number of the commit that published it."""
     cells: list[Cell]
     counters: dict[str, int] = {}
     """Events of the experiment by outcome, cumulative; only under the period `COUNTERS`."""
     event_ts: float = 0.0
     """Newest `ts` among the events counted so far, for lag in seconds."""
+    epoch: int = 0
+    """When the partition's state was begun, in milliseconds since the epoch: later after its changelog was lost."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

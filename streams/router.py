@@ -69,6 +69,10 @@ class Router:
     connection : in place of `bootstrap` and the environment.
     events : producer for exposures, started and stopped by its owner; without it the router has its own.
     clock : seconds since the epoch; it decides when a lease has expired, so it should agree with the allocator's to a second.
+
+    Each function in `on_update` is called, in the router's event loop, with every `Weights` that comes into force, in the order
+    of their versions and without leaving one out: where `changed` says what is newest, this tells the whole story. Those read
+    by `start` are announced too. One that raises is logged, and the router goes on.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Router:
     ) -> None:
         self.connection = connection or Connection.from_environment(bootstrap)
         self.counters = RouterCounters()
+        self.on_update: list[Callable[[Weights], None]] = []
         self._clock = clock
         self._owns_events = events is None
         self._events = events or EventProducer(prefix=prefix, connection=self.connection, clock=clock)
@@ -245,6 +250,11 @@ class Router:
         self._key_of[record.key] = weights.experiment, weights.segment
         self.counters.applied += 1
         self._announce()
+        for subscriber in self.on_update:
+            try:
+                subscriber(weights)
+            except Exception:
+                log.exception("%s: a subscriber failed on version %d", weights.experiment, weights.version)
 
     def _remove(self, key: bytes | None) -> None:
         experiment, segment = self._key_of.pop(key, (None, None))

@@ -131,6 +131,7 @@ _PARTIAL = Partial(
     cells=[Cell(segment="pro", arm="b", holdback=False, sums=_one_unit())],
     counters={"exposures.applied": 1, "rewards.applied": 2},
     event_ts=_TS + 12,
+    epoch=int(_TS) * 1000,
 )
 
 RECORDS: tuple[Record, ...] = (

@@ -28,8 +28,9 @@ class WorkerSettings:
     """How other workers reach this one's HTTP; http://<web_host>:<web_port> if not given."""
     embedded: bool = False
     """The broker is the embedded one, which knows no topic creation and has four partitions a topic."""
-    session_timeout_s: float = 10.0
-    """A killed worker's partitions move to others after this."""
+    session_timeout_s: float = 6.0
+    """The partitions of a worker that died move to others after this, unless it was started again on its disk before. The least
+    that brokers take by default. A worker that freezes for longer loses its partitions and stops."""
     partials_interval_s: float = 0.1
     """How often a partition publishes the moments that changed. Weights cannot be fresher than this."""
     unknown_grace_s: float = 5.0
@@ -39,6 +40,17 @@ class WorkerSettings:
     batch_bytes: int = 1_000_000
     """Largest record batch sent; the broker refuses more than its message.max.bytes (1 MiB by default). A single record, such
     as a unit with hundreds of rewards, must fit too: less than the default is for tests of what happens between batches."""
+    queue_bytes: int = 128 << 20
+    """Memory for events that are fetched and not counted yet, all partitions together. Four partitions then fold chunks of 10 000
+    records of each source while as many wait. Less makes smaller transactions when far behind, and so slower ones."""
+    cache_bytes: int = 64 << 20
+    """Memory for blocks of the store, indexes and filters included, all partitions together. A filter takes 1.25 bytes a live
+    unit: give it room for them, or look-ups go to the disk."""
+    write_buffer_bytes: int = 64 << 20
+    """Memory for records not yet in the store's files, all partitions together. More writes to the disk less often; records that
+    were overwritten or deleted take up to a few times as much there before they are gone."""
+    accept_loss: bool = False
+    """Go on although a source was deleted and made again, or no longer holds what a new state would begin with."""
     log_level: str = "INFO"
 
     @property

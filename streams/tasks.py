@@ -1,7 +1,7 @@
 """Runs the agents of the partitions this worker owns: restore on assignment, step while owned, stop on revocation.
 
 An agent holds the state of one partition of one group of co-partitioned topics (the join: exposures and rewards; allocate:
-partials). `Partitions` is what the consumer's transport asks (`streams.seam.Intake`) and what Faust's rebalance signals drive. A
+partials). `Partitions` is what the transport asks (`streams.seam.faust.Intake`) and what Faust's rebalance signals drive. A
 step that raises has left memory ahead of the log, so the worker stops: whoever restarts it finds the state as last committed.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from faust.types import TP
 
-from streams.queues import SourceQueue
-from streams.seam import Batch
+from streams.queues import Backlog, SourceQueue
+from streams.seam import Batch, Room
 from streams.state import Ledger
 
 __all__ = ["Agent", "AgentGroup", "PartitionTask", "Partitions"]
@@ -23,8 +23,6 @@ __all__ = ["Agent", "AgentGroup", "PartitionTask", "Partitions"]
 log = logging.getLogger(__name__)
 
 STOP_WAIT_S = 10.0
-QUEUED_RECORDS_MAX = 40_000
-"""Records fetched ahead for one partition of one topic; beyond it the fetch pauses."""
 
 
 class Agent(Protocol):
@@ -42,8 +40,8 @@ class Agent(Protocol):
 class PartitionTask:
     """One agent, its queues, and the asyncio task that steps it."""
 
-    def __init__(self, agent: Agent, topics: Iterable[str], failed: Callable[[BaseException], None]) -> None:
-        self.agent = agent
+    def __init__(self, agent: Agent, topics: Iterable[str], failed: Callable[[BaseException], None], backlog: Backlog) -> None:
+        self.agent, self._backlog = agent, backlog
         self.queues: dict[str, SourceQueue] = {}
         self._topics = tuple(topics)
         self._failed = failed
@@ -62,7 +60,7 @@ class PartitionTask:
             return False
         self.agent.restore()
         applied = self.agent.ledger.checkpoint.applied
-        self.queues = {topic: SourceQueue(applied.get(topic, 0)) for topic in self._topics}
+        self.queues = {topic: SourceQueue(applied.get(topic, 0), self._backlog) for topic in self._topics}
         self._task = asyncio.create_task(self._run(), name=f"{self.agent.ledger.name}-{self.agent.ledger.partition}")
         return True
 
@@ -81,6 +79,8 @@ class PartitionTask:
             while not self._stopping:
                 self._wake.clear()
                 pause_s = await self.agent.step(self.queues)
+                for queue in self.queues.values():
+                    queue.release()
                 if pause_s == 0:
                     await asyncio.sleep(0)
                     continue
@@ -101,6 +101,8 @@ class PartitionTask:
                 log.warning("%s did not end in %.0f s: cancelled, its transaction will abort", task.get_name(), STOP_WAIT_S)
                 task.cancel()
                 await asyncio.wait([task])
+        for queue in self.queues.values():
+            queue.close()
         await self.agent.ledger.close()
 
 
@@ -115,18 +117,22 @@ class Partitions:
     """All partition tasks of this worker.
 
     `rewind(tp, offset)` makes the next fetch start there and returns where it really does: later if the log no longer goes back
-    so far. `failed` is told of a step that raised.
+    so far. `failed` is told of a step that raised. `backlog` bounds what all of them hold.
     """
 
     def __init__(
-        self, groups: Iterable[AgentGroup], rewind: Callable[[TP, int], Awaitable[int]], failed: Callable[[BaseException], None]
+        self,
+        groups: Iterable[AgentGroup],
+        rewind: Callable[[TP, int], Awaitable[int]],
+        failed: Callable[[BaseException], None],
+        backlog: Backlog,
     ) -> None:
         self.tasks: dict[tuple[str, int], PartitionTask] = {}
         self.restored = False
         """Whether every assigned partition is restored; false during a rebalance."""
         self._groups = tuple(groups)
         self._group_of = {topic: group for group in self._groups for topic in group.topics}
-        self._rewind, self._failed = rewind, failed
+        self._rewind, self._failed, self.backlog = rewind, failed, backlog
         self._generation = 0
         self._lock = asyncio.Lock()
 
@@ -166,7 +172,7 @@ class Partitions:
             new = {}
             for name, partition in sorted(wanted.keys() - self.tasks.keys()):
                 group = next(g for g in self._groups if g.name == name)
-                new[name, partition] = PartitionTask(group.make(partition), group.topics, self._failed)
+                new[name, partition] = PartitionTask(group.make(partition), group.topics, self._failed, self.backlog)
             log.info("assigned %s", sorted(wanted))
             self.tasks.update(new)
             try:
@@ -182,7 +188,10 @@ class Partitions:
 
     def wants(self, tp: TP) -> bool:
         task = self._task(tp)
-        return task is not None and task.running and task.queues[tp.topic].records < QUEUED_RECORDS_MAX
+        return task is not None and task.running and self.backlog.wants(task.queues[tp.topic])
+
+    def room(self) -> Room:
+        return self.backlog.room()
 
     def applied(self, tp: TP) -> int | None:
         task = self._task(tp)

@@ -21,6 +21,8 @@ class TopicSpec:
     compacted: bool
     partitions: int | None
     config: dict[str, str] = field(default_factory=dict)
+    source: bool = False
+    """Others write it, by key: its partitions can be neither made anew nor changed without losing whose they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class Topics:
         """Every topic the worker needs, sources first."""
         changelog = {"segment.bytes": str(64 << 20), "min.cleanable.dirty.ratio": "0.2"}
         return (
-            TopicSpec(self.exposures, False, None),
-            TopicSpec(self.rewards, False, None),
+            TopicSpec(self.exposures, False, None, source=True),
+            TopicSpec(self.rewards, False, None, source=True),
             TopicSpec(self.dead_letters(self.exposures), False, None),
             TopicSpec(self.dead_letters(self.rewards), False, None),
             TopicSpec(self.experiments, True, 1),

@@ -103,8 +103,19 @@ class WorkerView:
         metrics.partitions_owned.labels(ALLOCATE).set(len(intake.agents(ALLOCATE)))
         if joins:
             metrics.restore_seconds.set(max(agent.ledger.restore_s for agent in joins.values()))
+        self._refresh_sizes(metrics)
         self._refresh_lag(metrics)
         self._refresh_published(metrics)
+
+    def _refresh_sizes(self, metrics: Metrics) -> None:
+        app = self._app
+        metrics.queue_bytes.set(app.intake.backlog.held_bytes)
+        metrics.queue_bytes_max.set(app.intake.backlog.most_bytes)
+        metrics.store_memory_bytes.set(app.store_memory.used_bytes)
+        for group in (JOIN, ALLOCATE):
+            sizes = [agent.ledger.store.size() for agent in app.intake.agents(group).values()]
+            metrics.store_file_bytes.labels(group).set(sum(size.file_bytes for size in sizes))
+            metrics.store_records.labels(group).set(sum(size.records for size in sizes))
 
     def _refresh_lag(self, metrics: Metrics) -> None:
         now, tasks = time.time(), self._app.intake.tasks

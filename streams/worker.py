@@ -6,11 +6,10 @@ import gc
 import logging
 from dataclasses import replace
 
-import faust
-
 from streams.app import create_app
 from streams.embedded import LIMITS
 from streams.ports import free_port
+from streams.seam.faust import Worker
 from streams.settings import WorkerSettings
 
 __all__ = ["run_worker"]
@@ -26,7 +25,6 @@ def run_worker(settings: WorkerSettings) -> int:
     _log_to_stderr(settings.log_level)
     if settings.web_port == 0:
         settings = replace(settings, web_port=free_port(settings.web_host))
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     app = create_app(settings)
     log.info(
         "worker of %r on %s, data in %s: %s", settings.prefix, settings.connection.bootstrap, settings.data_dir, settings.url
@@ -36,7 +34,7 @@ def run_worker(settings: WorkerSettings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 50, 50)
-    worker = faust.Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker = Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it writes control characters between the log lines
     worker.execute_from_commandline()
     return 0

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import orjson
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from allocator.spec import load_experiment
+from streams.partitioning import partition_of
 from streams.records import encode
 from streams.topics import Topics
 
@@ -43,6 +45,7 @@ class Answer:
 
     @property
     def events(self) -> int:
+        """Events read, which is more than were sent if some are forwarded."""
         return sum(self.counters.values())
 
 
@@ -93,37 +96,48 @@ def _maybe_twice(reward: Event, rng: random.Random, answer: Answer) -> Iterator[
 
 
 def fill(
-    bootstrap: str, prefix: str, units: int, seed: int = 7, partitions: int = PARTITIONS, batch_bytes: int = 262_144
+    bootstrap: str,
+    prefix: str,
+    units: int,
+    seed: int = 7,
+    partitions: int = PARTITIONS,
+    batch_bytes: int = 262_144,
+    by_default: Collection[str] = (),
 ) -> Answer:
     """Make the sources and the experiments of a prefix, and return the exact answer.
 
-    `batch_bytes` bounds the record batches, of which a worker's chunk takes whole ones.
+    `batch_bytes` bounds the record batches, of which a worker's chunk takes whole ones. Who sends the datasets `by_default` has
+    left librdkafka's partitioner as it is.
     """
-    topics, answer = Topics(prefix), Answer()
+    topics, answer, forwarded = Topics(prefix), Answer(), Counter[str]()
     compacted = {"cleanup.policy": "compact"}
     new = [NewTopic(topics.exposures, partitions, 1), NewTopic(topics.rewards, partitions, 1)]
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for done in admin.create_topics([*new, NewTopic(topics.experiments, 1, 1, config=compacted)]).values():
         done.result()
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "partitioner": "murmur2_random",
-            "linger.ms": 20,
-            "batch.size": batch_bytes,
-            "queue.buffering.max.messages": 2_000_000,
-            "compression.type": "lz4",
-        }
-    )
+    options = {
+        "bootstrap.servers": bootstrap,
+        "linger.ms": 20,
+        "batch.size": batch_bytes,
+        "queue.buffering.max.messages": 2_000_000,
+        "compression.type": "lz4",
+    }
+    producer, careless = Producer({**options, "partitioner": "murmur2_random"}), Producer(options)
     for i in range(EXPERIMENTS):
         name = f"exp-{i}"
         spec = {"experiment": name, "arms": list(ARMS), "metrics": {"thumbs_up": "binary"}, "objective": "thumbs_up"}
         producer.produce(topics.experiments, encode(load_experiment(spec)), name)
     for n, (dataset, unit, record) in enumerate(events(units, seed, answer)):
-        _produce(producer, topics.name(dataset), unit, orjson.dumps(record))
+        if dataset in by_default:
+            _produce(careless, topics.name(dataset), unit, orjson.dumps(record))
+            forwarded[f"{dataset}.forwarded"] += partition_of(unit, partitions) != crc32(unit.encode()) % partitions
+        else:
+            _produce(producer, topics.name(dataset), unit, orjson.dumps(record))
         if n % 10_000 == 0:
             producer.poll(0)
-    assert producer.flush(60) == 0, "not every event was delivered"
+            careless.poll(0)
+    assert producer.flush(60) == careless.flush(60) == 0, "not every event was delivered"
+    answer.counters.update(forwarded)
     return answer
 
 

@@ -17,7 +17,7 @@ import httpx
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.ports import free_port
+from deploy.kafka.broker import _free_port as free_port  # none that a client gets while the worker is down
 from streams.records import COUNTERS, Partial
 from streams.topics import Topics
 from tests.waiting import until
@@ -29,7 +29,7 @@ PROGRAM = ("-m", "streams.cli")
 
 
 class WorkerProcess:
-    """One worker that can be killed and started again on the same data directory.
+    """One worker that can be killed and started again on the same data directory and port: it is then the same for Kafka.
 
     `program` is what Python runs in place of the command line; it takes the same arguments.
     """
@@ -41,7 +41,7 @@ class WorkerProcess:
             *(sys.executable, *program, "worker", "--bootstrap", bootstrap, "--prefix", prefix),
             *("--data-dir", str(self.data_dir), *options),
         ]  # fmt: skip
-        self.url = ""
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> WorkerProcess:
@@ -52,10 +52,9 @@ class WorkerProcess:
 
     def launch(self) -> None:
         """Start, and return at once."""
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        port = self.url.rpartition(":")[2]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*self._command, "--web-port", str(port)], stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen([*self._command, "--web-port", port], stdout=log, stderr=subprocess.STDOUT)
 
     def ready(self) -> bool:
         """Whether /ready says so. AssertionError if the process ended."""

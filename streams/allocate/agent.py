@@ -3,13 +3,19 @@
 A step is: partials summed → decided, for each experiment that is due → committed together with the weights and the decisions.
 An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, or when its
 lease is to be renewed.
+
+Versions never go back and never fork, whoever decides
+1. The ledger is open: the former owner is fenced, so whatever it still sends is not committed.
+2. The last version of an experiment is in the ledger, for it is committed with the weights. Where it is not (a new experiment, a
+   ledger that was lost), read the weights topic to its end first.
+3. Decide only when every partial that the last version was decided on has been read again: a lost ledger begins with none.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +38,7 @@ __all__ = ["AllocateAgent", "AllocateSettings"]
 
 log = logging.getLogger(__name__)
 
+BEHIND_PAUSE_S = 0.05
 PARTIAL_PREFIX = b"partial|"
 WEIGHTS_PREFIX = b"weights|"
 
@@ -48,7 +55,11 @@ class AllocateSettings:
 
 
 class AllocateAgent:
-    """State and steps of one partition."""
+    """State and steps of one partition.
+
+    `published` is the weights topic as a table, which `settle` awaits the end of; `at_end(topic, partition, offset)` says whether
+    nothing is left to fetch from there on.
+    """
 
     def __init__(
         self,
@@ -56,6 +67,8 @@ class AllocateAgent:
         settings: AllocateSettings,
         specs: Specs,
         published: Mapping[str, Weights],
+        settle: Callable[[], Awaitable[None]],
+        at_end: Callable[[str, int, int], bool],
         metrics: Metrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -66,7 +79,10 @@ class AllocateAgent:
         self.decided: dict[str, PureDecision] = {}
         """Last decided, by experiment; not every decision is published."""
         self._settings, self._specs, self._published = settings, specs, published
+        self._settle, self._at_end = settle, at_end
         self._metrics, self._clock = metrics, clock
+        self._caught_up = False
+        self._settled: set[str] = set()
         self._pending: set[str] = set()
         self._next_at: dict[str, float] = {}
         self._specs_seen = -1
@@ -88,14 +104,19 @@ class AllocateAgent:
         for batch in queue.take(len(queue.batches)):
             self._sum(batch.payload, keys, values)
         self._take_specs(keys, values, outputs)
+        if new := {experiment.experiment for experiment in self.owned()} - self.weights.keys() - self._settled:
+            await self._settle()
+            self._settled |= new
+        self._caught_up = self._caught_up or self._at_end(topic, self.ledger.partition, queue.next)
         now = self._clock()
         for experiment in self.owned():
-            if self._due_at(experiment) <= now:
+            if self._due_at(experiment) <= now and not self._behind(experiment.experiment):
                 self._decide(experiment, now, keys, values, outputs)
         if applied or outputs:
             await self.ledger.commit(applied, keys, values, outputs)
-        due = min(map(self._due_at, self.owned()), default=None)
-        return None if due is None else max(0.001, due - self._clock())
+        now = self._clock()
+        pauses = (BEHIND_PAUSE_S if self._behind(e.experiment) else max(0.001, self._due_at(e) - now) for e in self.owned())
+        return min(pauses, default=None)
 
     def owned(self) -> Iterator[Experiment]:
         """The experiments this partition decides for."""
@@ -145,6 +166,17 @@ class AllocateAgent:
         if mine is None or (theirs is not None and theirs.version > mine.version):
             return theirs
         return mine
+
+    def _behind(self, name: str) -> bool:
+        """Whether partials that the last version was decided on are still to be read."""
+        if self._caught_up:  # what is not on the topic will never be
+            return False
+        previous = self._previous(name)
+        if previous is None:
+            return False
+        totals = self.totals.get(name)
+        known = totals.inputs() if totals is not None else {}
+        return any(known.get(partition, 0) < seq for partition, seq in previous.inputs.items())
 
     def _decide(
         self, experiment: Experiment, now: float, keys: list[bytes], values: list[bytes | None], outputs: list[Output]

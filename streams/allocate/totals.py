@@ -1,11 +1,13 @@
 """The newest partial of every join partition and period, and their running sum. Pure.
 
-Partials are cumulative: the newest replaces the one before, so a repeated or replayed partial changes nothing.
+Partials are cumulative: the newest replaces the one before, so a repeated or replayed partial changes nothing. A partition whose
+state was lost and begun anew says so by a larger epoch: nothing it published under a smaller one counts from then on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from operator import add, sub
 
 from allocator.experiment import Experiment
@@ -24,25 +26,32 @@ class Totals:
         self.event_ts = 0.0
         """Newest event counted anywhere."""
         self._newest: dict[tuple[int, int], Partial] = {}
+        self._epochs: dict[int, int] = {}
         self._cells: dict[_CellKey, list[int]] = {}
 
     def replace(self, partial: Partial) -> bool:
-        """Take over a partial; False if it is not newer than what is known."""
-        at = (partial.partition, partial.period)
+        """Take over a partial; False if it is not newer than what is known, by epoch and then by number."""
+        partition, at = partial.partition, (partial.partition, partial.period)
+        epoch = self._epochs.setdefault(partition, partial.epoch)
         former = self._newest.get(at)
-        if former is not None and former.seq >= partial.seq:
+        if partial.epoch < epoch or (partial.epoch == epoch and former is not None and former.seq >= partial.seq):
             return False
+        if partial.epoch > epoch:
+            self._epochs[partition] = partial.epoch
+            for known in [known for known in self._newest if known[0] == partition]:
+                self._change(sub, self._newest.pop(known))
+        elif former is not None:
+            self._change(sub, former)
         self._newest[at] = partial
         self.event_ts = max(self.event_ts, partial.event_ts)
-        if former is not None:
-            for cell in former.cells:
-                key = (cell.segment, cell.arm, cell.holdback)
-                self._cells[key] = list(map(sub, self._cells[key], cell.sums))
+        self._change(add, partial)
+        return True
+
+    def _change(self, operation: Callable[[int, int], int], partial: Partial) -> None:
         for cell in partial.cells:
             key = (cell.segment, cell.arm, cell.holdback)
             known = self._cells.get(key)
-            self._cells[key] = list(cell.sums) if known is None else list(map(add, known, cell.sums))
-        return True
+            self._cells[key] = list(cell.sums) if known is None else list(map(operation, known, cell.sums))
 
     def training(self, experiment: Experiment) -> dict[str, Moments]:
         """Moments by arm over all segments, held-back units left out."""
@@ -66,7 +75,7 @@ class Totals:
         return dict(sorted(total.items()))
 
     def inputs(self) -> dict[str, int]:
-        """The newest sequence number of every partition that contributed."""
+        """The newest sequence number of every partition that contributed, of its newest epoch."""
         newest: dict[int, int] = {}
         for (partition, _), partial in self._newest.items():
             newest[partition] = max(partial.seq, newest.get(partition, 0))

@@ -57,7 +57,7 @@ def worker(
             metavar="SECONDS",
             min=1.0,
             max=60.0,
-            help="A killed worker's partitions move to others after this.",
+            help="A dead worker's partitions move to others after this.",
         ),
     ] = DEFAULT.session_timeout_s,
     chunk_records_max: Annotated[
@@ -72,6 +72,18 @@ def worker(
             "--unknown-grace", min=0, metavar="SECONDS", help="How long an event may be ahead of its experiment's spec."
         ),
     ] = DEFAULT.unknown_grace_s,
+    queue_mib: Annotated[
+        int, typer.Option("--queue-mib", min=1, metavar="MIB", help="Memory for events fetched and not counted yet.")
+    ] = DEFAULT.queue_bytes >> 20,
+    cache_mib: Annotated[
+        int, typer.Option("--cache-mib", min=1, metavar="MIB", help="Memory for blocks of the store; 1.25 bytes a unit, or more.")
+    ] = DEFAULT.cache_bytes >> 20,
+    write_buffer_mib: Annotated[
+        int, typer.Option("--write-buffer-mib", min=1, metavar="MIB", help="Memory for records not yet in the store's files.")
+    ] = DEFAULT.write_buffer_bytes >> 20,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on although records of a source are gone that its state is made of.")
+    ] = DEFAULT.accept_loss,
     log_level: Annotated[
         LogLevel, typer.Option("--log-level", envvar="ALLOCATOR_LOG_LEVEL", case_sensitive=False, help="How much to log.")
     ] = LOG_LEVEL,
@@ -90,6 +102,10 @@ def worker(
         chunk_records_max=chunk_records_max,
         batch_bytes=batch_bytes,
         unknown_grace_s=unknown_grace,
+        queue_bytes=queue_mib << 20,
+        cache_bytes=cache_mib << 20,
+        write_buffer_bytes=write_buffer_mib << 20,
+        accept_loss=accept_loss,
         log_level=log_level.value,
     )
     run(_check(settings))

@@ -1,22 +1,24 @@
 """The join agent of one partition: cut a chunk, fold it, commit it, and publish the partials that are due.
 
-A step is: fetched → decoded (already, in the consumer's thread) → cut → folded → committed; the partials and the dead
-letters go out
-in the same transaction. Partials are cumulative and go out at most every `partials_interval_s`, whatever the event rate.
+A step is: fetched → decoded (already, in the consumer's thread) → cut → parted from what is astray → folded → committed; the
+partials, the dead letters and what is forwarded go out in the same transaction. Partials are cumulative and go out at most every
+`partials_interval_s`, whatever the event rate.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from streams.join.astray import forwards, homes, part
 from streams.join.cut import Chunk, cut
-from streams.join.decode import DeadLetter
-from streams.join.fold import Fold
+from streams.join.decode import DeadLetter, E, Events
+from streams.join.fold import REWARDS_MAX, Fold
 from streams.join.outcomes import Outcome, label
 from streams.join.reasons import reason_class
-from streams.join.sweep import Sweep
+from streams.join.sweep import LOOKS_PER_EVENT, Sweep
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
 from streams.queues import SourceQueue
@@ -28,9 +30,12 @@ from streams.topics import Topics
 
 __all__ = ["JoinAgent", "JoinSettings"]
 
+log = logging.getLogger(__name__)
+
 GIVEN_UP_MAX = 1000
-SWEPT_MAX = 5000
-"""Records the sweep looks at with one chunk: about as many as the chunk has."""
+CROWDED_MAX = 20
+SWEPT_AT_REST = 5000
+"""Records the sweep looks at before it lets others do something, when there are no events."""
 REASON_BYTES_MAX = 1000
 
 
@@ -41,6 +46,8 @@ class JoinSettings:
     topics: Topics
     partitions: int
     """Partitions of the partials topic."""
+    source_partitions: int
+    """Partitions of exposures, and as many of rewards."""
     chunk_records_max: int = 10_000
     partials_interval_s: float = 0.1
     letter_bytes_max: int = 500_000
@@ -69,12 +76,16 @@ class JoinAgent:
         self._published_at = 0.0
         self._specs_seen = -1
         self._given_up: dict[str, None] = {}
+        self._warned = False
+        self._crowded: set[bytes] = set()
 
     def restore(self) -> None:
         self._sweep = Sweep(self.ledger.store)
         self._take_specs()
         self.fold.restore(self.ledger.store.scan)
         self._dirty.update(self.fold.cells.periods(), ((name, COUNTERS) for name in self.fold.counts if name))
+        if self.ledger.checkpoint.seq == 0:  # what a state before this one has published is void: say so in every experiment
+            self._dirty.update((name, COUNTERS) for name in self.fold.plans)
 
     async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
         self._take_specs()
@@ -86,14 +97,14 @@ class JoinAgent:
         await self._process(chunk)
         return 0
 
-    def _stale(self) -> list[tuple[bytes, bytes]]:
-        """Some more units that can be forgotten."""
+    def _stale(self, budget: int) -> list[tuple[bytes, bytes]]:
+        """Some more units that can be forgotten, after a look at so many records."""
         horizon_s = max((plan.horizon_s for plan in self.fold.plans.values()), default=0.0)
-        return self._sweep.stale(self.fold.watermark, horizon_s, SWEPT_MAX) if horizon_s else []
+        return self._sweep.stale(self.fold.watermark, horizon_s, budget) if horizon_s else []
 
     async def _rest(self, waiting: bool) -> float | None:
         """Nothing to fold: publish what is dirty and due, sweep, and say when to look again."""
-        if self._sweep.walking and (stale := self._stale()):
+        if stale := self._stale(SWEPT_AT_REST):
             self.fold.evict(stale)
             keys, values, touched = self.fold.end()
             self._dirty |= touched
@@ -119,8 +130,10 @@ class JoinAgent:
     async def _await_specs(self, chunk: Chunk) -> None:
         """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong one cannot stall everything."""
         for batch in (*chunk[0], *chunk[1]):
-            unknown = {e.experiment for e in batch.payload.events} - self.fold.plans.keys() - self._given_up.keys() - {None}
             wait_s = batch.last_ms / 1000 + self._settings.unknown_grace_s - self._clock()
+            if wait_s <= 0:
+                continue
+            unknown = {e.experiment for e in batch.payload.events} - self.fold.plans.keys() - self._given_up.keys() - {None}
             while unknown and wait_s > 0:
                 await self._specs.wait(wait_s)
                 self._take_specs()
@@ -134,15 +147,23 @@ class JoinAgent:
 
     async def _process(self, chunk: Chunk) -> None:
         started = time.perf_counter()
-        fold, (exposures, rewards) = self.fold, chunk
+        fold = self.fold
+        exposures, rewards = ([batch.payload for batch in batches] for batches in chunk)
         applied = {topic: batches[-1].next for topic, batches in zip(self._topics, chunk, strict=True) if batches}
-        fold.evict(self._stale())
-        units = list(set().union(*(batch.payload.keys for batch in (*exposures, *rewards))))
+        fold.evict(self._stale(LOOKS_PER_EVENT * sum(batch.count for batches in chunk for batch in batches)))
+        units = list(set().union(*(events.keys for events in (*exposures, *rewards))))
+        sent_on: list[Output] = []
+        if elsewhere := homes(units, self.ledger.partition, self._settings.source_partitions):
+            units = [unit for unit in units if unit not in elsewhere]
+            exposures, sent_exposures = self._send_on(self._topics[0], exposures, elsewhere, Outcome.EXPOSURE_FORWARDED)
+            rewards, sent_rewards = self._send_on(self._topics[1], rewards, elsewhere, Outcome.REWARD_FORWARDED)
+            sent_on = [*sent_exposures, *sent_rewards]
         fold.begin(dict(zip(units, self.ledger.store.get_many(escape_all(units)), strict=True)))
-        for batch in exposures:
-            fold.exposures(batch.payload)
-        for batch in rewards:
-            fold.rewards(batch.payload)
+        for events in exposures:
+            fold.exposures(events)
+        for events in rewards:
+            fold.rewards(events)
+        self._warn_of_crowded()
         exposures_dead, rewards_dead = fold.take_dead()
         keys, values, touched = fold.end()
         self._dirty |= touched
@@ -150,8 +171,18 @@ class JoinAgent:
             *self._letters(self._topics[0], exposures_dead),
             *self._letters(self._topics[1], rewards_dead),
         ]
-        await self._commit(applied, keys, values, letters)
+        await self._commit(applied, keys, values, [*letters, *sent_on])
         self._observe(chunk, letters, time.perf_counter() - started)
+
+    def _warn_of_crowded(self) -> None:
+        """Once a unit, and no more than `CROWDED_MAX` of them."""
+        unit, self.fold.crowded = self.fold.crowded, None
+        if unit is not None and unit not in self._crowded and len(self._crowded) < CROWDED_MAX:
+            self._crowded.add(unit)
+            log.warning(
+                "%s %d: unit %r has more than %d rewards: further ones are counted as rewards.overflow and not used",
+                self.ledger.name, self.ledger.partition, unit.decode(errors="replace"), REWARDS_MAX,
+            )  # fmt: skip
 
     def _observe(self, chunk: Chunk, letters: list[Output], seconds: float) -> None:
         counts = [sum(batch.count for batch in batches) for batches in chunk]
@@ -161,6 +192,27 @@ class JoinAgent:
         self._metrics.chunk_seconds.observe(seconds)
         for letter in letters:
             self._metrics.dead_letters.labels(letter.topic, reason_class(letter.headers[0][1].decode(errors="replace"))).inc()
+
+    def _send_on(
+        self, topic: str, batches: Sequence[Events[E]], elsewhere: Mapping[bytes, int], outcome: Outcome
+    ) -> tuple[list[Events[E]], list[Output]]:
+        """The batches of a topic without what belongs on other partitions, which is counted and ready to go there."""
+        plans, rest, astray = self.fold.plans, [], []
+        for events in batches:
+            stay, gone = part(events, elsewhere, self._settings.letter_bytes_max)
+            rest.append(stay)
+            astray += gone
+        for found in astray:
+            name = found.event.experiment
+            self.fold.count(name if name in plans else "", outcome)
+        if astray and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s %d: %d of the records just read are on the wrong partition, and are forwarded: their producers choose it "
+                "otherwise than Kafka's own. allocator doctor says which setting to change",
+                topic, self.ledger.partition, len(astray),
+            )  # fmt: skip
+        return rest, forwards(topic, self.ledger.partition, astray)
 
     def _letters(self, topic: str, dead: list[DeadLetter]) -> list[Output]:
         """Dead letters with reason and origin in the headers, on the partition they came from."""
@@ -178,10 +230,10 @@ class JoinAgent:
         return letters
 
     async def _commit(
-        self, applied: Mapping[str, int], keys: list[bytes], values: list[bytes | None], letters: Sequence[Output] = ()
+        self, applied: Mapping[str, int], keys: list[bytes], values: list[bytes | None], others: Sequence[Output] = ()
     ) -> None:
         due = self._dirty if self._partials_due() else set()
-        outputs = [*letters, *(self._partial(*pair) for pair in sorted(due))]
+        outputs = [*others, *(self._partial(*pair) for pair in sorted(due))]
         started = time.perf_counter()
         await self.ledger.commit(applied, keys, values, outputs)
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
@@ -205,6 +257,7 @@ class JoinAgent:
             cells=fold.cells.of_period(experiment, period),
             counters={label(Outcome(i)): n for i, n in enumerate(counts) if n},
             event_ts=max(fold.exposures_mark, fold.rewards_mark),
+            epoch=self.ledger.checkpoint.epoch,
         )
         to = partition_of(experiment, self._settings.partitions)
         key = f"{experiment}|{partition}|{period}".encode()

@@ -45,6 +45,8 @@ class Events(Generic[E]):
     dead: list[DeadLetter]
     mark: float = 0.0
     """Newest `ts` of the events, but not beyond the log time of the last: one wrong clock must not make everyone late."""
+    size_bytes: int = 0
+    """Of all values, dead ones included."""
 
     def letter(self, i: int, reason: str) -> DeadLetter:
         """The i-th event as a dead letter."""
@@ -64,12 +66,13 @@ def decoder_of(struct: type[E]) -> Callable[[list[Any]], Events[E]]:
         try:
             # One call for the whole batch is three times cheaper than one a record; a batch with anything odd in it is done
             # again slowly.
-            events = decode_list(b"[" + b",".join(values) + b"]")
+            joined = b"[" + b",".join(values) + b"]"
+            events = decode_list(joined)
             if _keyed_by_unit(events, keys):
                 latest = max([event.ts for event in events])
                 if latest <= records[0].timestamp / 1000 + AHEAD_MAX_S:
                     mark = min(latest, records[-1].timestamp / 1000)
-                    return Events(keys, events, values, _offsets(records), [], mark)
+                    return Events(keys, events, values, _offsets(records), [], mark, len(joined))
         except (TypeError, *MALFORMED):
             pass  # said record by record below
         return _decode_each(records, decode_one)
@@ -106,6 +109,7 @@ def _decode_each(records: list[Any], decode_one: Callable[[bytes], E]) -> Events
             good.mark = max(good.mark, min(event.ts, record.timestamp / 1000))
         else:
             good.dead.append(DeadLetter(record.offset, record.key, record.value, reason))
+    good.size_bytes = sum(len(record.value or b"") for record in records)
     return good
 
 

@@ -1,7 +1,7 @@
 """Fold a chunk of events of one partition into unit records, cells and counters. Pure: bytes in, bytes out.
 
 The frequent cases (a new unit, a first reward for an exposed unit) are inlined in `exposures` and `rewards`; everything else
-goes through `_revise`, which takes the record's outcomes before and after a change and derives the sums anew. A chunk is
+goes through `streams.join.account`, which derives what a changed record amounts to anew, once at the end of the batch. A chunk is
 
     fold.begin(stored)          # what the store holds for the chunk's keys
     fold.exposures(batch) …     # all of the chunk's exposures, then
@@ -11,7 +11,6 @@ goes through `_revise`, which takes the record's outcomes before and after a cha
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -19,12 +18,13 @@ from typing import Any
 import msgspec
 
 from allocator.experiment import Experiment
-from allocator.moments import inverse_propensity, layout_of
-from streams.join.cells import CELL_PREFIX, CellName, Cells
+from allocator.moments import inverse_propensity
+from streams.join.account import Account
+from streams.join.cells import CellName
 from streams.join.decode import DeadLetter, Events
-from streams.join.kinds import KIND_PREFIX, Kind, Kinds
-from streams.join.outcomes import OUTCOMES, Outcome
-from streams.join.plan import MetricPlan, Plan
+from streams.join.kinds import Kind
+from streams.join.outcomes import Outcome
+from streams.join.plan import Plan
 from streams.join.slots import Slot, Slots
 from streams.join.units import (
     CELL,
@@ -37,48 +37,47 @@ from streams.join.units import (
     Record,
     W,
     Y,
-    outcome_of,
     pack,
     unpack,
-    values_of,
 )
-from streams.records import COUNTERS, Exposure, Reward
+from streams.records import Exposure, Reward
 from streams.state.store import escape, escape_all
 
 __all__ = ["REWARDS_MAX", "WAITING_MAX", "Fold"]
 
-COUNTS_PREFIX = b"\x00counts"
 MARKS_KEY = b"\x00marks"
 
 REWARDS_MAX = 1024
-"""Rewards one unit may have. More are dead-lettered: its record must fit a Kafka record however long its ids are."""
+"""Rewards one unit may have: its record must fit a Kafka record however long its ids are. More are counted as overflow. Dead
+letters of them could never be used, and a unit that does not stop would write as many as it has events."""
+LARGE_BYTES = 4096
+"""A stored record larger than this is unpacked once a chunk, however many events leave it as it is."""
 WAITING_MAX = 64
 """Rewards that may wait for a unit's first exposure."""
 
 APPLIED_X, REPEATED_X, DUPLICATE_X = Outcome.EXPOSURE_APPLIED, Outcome.EXPOSURE_REPEATED, Outcome.EXPOSURE_DUPLICATE
 CROSSOVER_X, DEAD_X = Outcome.EXPOSURE_CROSSOVER, Outcome.EXPOSURE_DEAD
 APPLIED_R, DUPLICATE_R, DEAD_R = Outcome.REWARD_APPLIED, Outcome.REWARD_DUPLICATE, Outcome.REWARD_DEAD
-LATE_X, LATE_R, WAITING_R = Outcome.EXPOSURE_LATE, Outcome.REWARD_LATE, Outcome.REWARD_WAITING
+LATE_X, LATE_R = Outcome.EXPOSURE_LATE, Outcome.REWARD_LATE
 
 
 class Fold:
     """The state of one join partition in memory, except the unit records, which stay in the store."""
 
     def __init__(self) -> None:
-        self.cells = Cells()
+        self._account = Account()
+        self.cells, self.counts = self._account.cells, self._account.counts
         self.plans: dict[str, Plan] = {}
-        self.counts: dict[str, list[int]] = {}
-        """Events by outcome, by the experiment they name; "" for events that name none or one that is not known."""
         self.exposures_mark = self.rewards_mark = 0.0
         """Event time reached in each topic. An event whose horizon ended before its topic's mark is late."""
         self.dead_exposures: list[DeadLetter] = []
         self.dead_rewards: list[DeadLetter] = []
-        self._experiment_of: list[str] = []
-        self._kinds = Kinds()
+        self.crowded: bytes | None = None
+        """The last unit with more rewards than it may have."""
         self._slots = Slots()
-        self._counted: dict[str, list[int]] = {}
         self._stored: Mapping[bytes, bytes | None] = {}
         self._changed: dict[bytes, Record] = {}
+        self._large: dict[bytes, Record] = {}
         self._evicted: set[bytes] = set()
 
     # -- specs -----------------------------------------------------------------------------------------------
@@ -86,7 +85,7 @@ class Fold:
     def set_experiments(self, experiments: Mapping[str, Experiment]) -> None:
         """Take over the current specs."""
         self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
-        self._kinds.refresh(self.plans.values())
+        self._account.set_plans(self.plans)
         self._slots = Slots()
 
     # -- a chunk ---------------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ class Fold:
         """Forget units whose deadline has passed, given as stored; their moments stay. Before `begin`."""
         for key, value in stored:
             self._evicted.add(key)
-            self._give_up(unpack(value))
+            self._account.give_up(unpack(value))
 
     def begin(self, stored: Mapping[bytes, bytes | None]) -> None:
         """Start a chunk whose units' stored records are these (None: a new unit)."""
@@ -119,7 +118,7 @@ class Fold:
                     continue
             until = ts + slot.horizon_s
             if until < mark:
-                self._counts(x.experiment)[LATE_X] += 1
+                self._account.counts_of(x.experiment)[LATE_X] += 1
                 continue
             record = changed.get(key)
             if record is None:
@@ -132,13 +131,14 @@ class Fold:
                     slot.entered += 1
                     continue
             self._expose(key, record, slot, x, until)
+        self._account.settle()
         self.exposures_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_exposures, DEAD_X)
 
     def rewards(self, batch: Events[Reward]) -> None:
         """Fold rewards in log order."""
-        kind_of, changed, stored, mark = self._kinds.wanted, self._changed, self._stored, self.rewards_mark
-        hot, filled = self.cells.hot, self._kinds.filled
+        kind_of, changed, stored, mark = self._account.kinds.wanted, self._changed, self._stored, self.rewards_mark
+        hot, filled = self.cells.hot, self._account.kinds.filled
         for i, (key, r) in enumerate(zip(batch.keys, batch.events, strict=True)):
             kind = kind_of.get((r.metric, r.experiment)) or self._kind(batch, i)
             if kind is None:
@@ -149,7 +149,7 @@ class Fold:
                 continue
             until = ts + kind.horizon_s
             if until < mark:
-                self._counts(kind.experiment)[LATE_R] += 1
+                self._account.counts_of(kind.experiment)[LATE_R] += 1
                 continue
             record = changed.get(key)
             if record is None:
@@ -159,14 +159,14 @@ class Fold:
                 self._reward_again(key, record, kind.number, r)
                 continue
             if len(rewards) >= WAITING_MAX and (not entries or len(rewards) >= REWARDS_MAX):
-                self._refuse_reward(batch, i, kind.experiment, f"unit: {r.unit!r}: has {len(rewards)} rewards already")
+                self._too_many(batch, i, kind, record)
                 continue
             changed[key] = record
             if until > deadline:
                 record[DEADLINE] = until
             if len(entries) == 1:
                 cell, exposed, _, weight, y = entries[0]
-                wanted = kind.in_cell.get(cell) or self._wanted(kind, cell)
+                wanted = kind.in_cell.get(cell) or self._account.wanted(kind, cell)
                 if (
                     wanted is not None
                     and wanted.incremental
@@ -181,9 +181,10 @@ class Fold:
                     if value:  # 0 changes neither a sum nor the maximum of zeros and ones
                         j, steps = wanted.index, wanted.quantise(value)
                         new = y[j] + steps if wanted.aggregate == "sum" else max(y[j], steps)
-                        wanted.layout.change(hot.get(cell) or self._heat(cell), weight, y, j, new)
+                        wanted.layout.change(hot.get(cell) or self._account.heat(cell), weight, y, j, new)
                     continue
-            self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind.number, ts, value)))
+            self._account.put_reward(key, record, r.reward_id, (kind.number, ts, value))
+        self._account.settle()
         self.rewards_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_rewards, DEAD_R)
 
@@ -191,21 +192,14 @@ class Fold:
         """Every changed record as changelog keys and values, and the (experiment, period) pairs whose partials changed."""
         keys = escape_all(self._changed)
         values: list[bytes | None] = list(map(pack, self._changed.values()))
-        self._count_applied()
+        self._account.count_tallied(self._slots.drain())
         evicted = self._evicted.difference(keys)
         keys.extend(evicted)
         values.extend([None] * len(evicted))
-        touched = self.cells.drain(keys, values)
         keys.append(MARKS_KEY)
         values.append(msgspec.json.encode((self.exposures_mark, self.rewards_mark)))
-        self._kinds.drain(keys, values)
-        for experiment, counts in self._counted.items():
-            keys.append(COUNTS_PREFIX + experiment.encode())
-            values.append(msgspec.json.encode(counts))
-            if experiment:
-                touched.add((experiment, COUNTERS))
-        self._changed, self._stored, self._evicted = {}, {}, set()
-        self._counted.clear()
+        touched = self._account.drain(keys, values)
+        self._changed, self._large, self._stored, self._evicted = {}, {}, {}, set()
         return keys, values, touched
 
     def take_dead(self) -> tuple[list[DeadLetter], list[DeadLetter]]:
@@ -216,27 +210,13 @@ class Fold:
 
     def count(self, experiment: str, outcome: Outcome) -> None:
         """Count an event whose outcome is known without folding it."""
-        self._counts(experiment)[outcome] += 1
+        self._account.counts_of(experiment)[outcome] += 1
 
     def restore(self, scan: Callable[[bytes], Iterator[tuple[bytes, bytes]]]) -> None:
         """Take over what `end` wrote before: cells, kinds, counters."""
-        self.cells.restore(scan(CELL_PREFIX))
-        self._experiment_of.extend(name.experiment for name in self.cells.names)
-        self._kinds.restore(scan(KIND_PREFIX))
-        self._kinds.refresh(self.plans.values())
-        for key, value in scan(COUNTS_PREFIX):
-            self.counts[key[len(COUNTS_PREFIX) :].decode()] = msgspec.json.decode(value, type=list[int])
+        self._account.restore(scan)
         for _, value in scan(MARKS_KEY):
             self.exposures_mark, self.rewards_mark = msgspec.json.decode(value, type=tuple[float, float])
-
-    def _count_applied(self) -> None:
-        """Bring sums and counters to what the hot loops have only tallied."""
-        for slot, units in self._slots.drain():
-            experiment = self._experiment_of[slot.cell]
-            layout_of(slot.metrics).enter(self._heat(slot.cell), slot.weight, units)
-            self._counts(experiment)[APPLIED_X] += units
-        for experiment, rewards in self._kinds.take_applied():
-            self._counts(experiment)[APPLIED_R] += rewards
 
     # -- the rarer cases -------------------------------------------------------------------------------------
 
@@ -251,14 +231,14 @@ class Fold:
             self._refuse_exposure(batch, i, x.experiment, f"arm: {x.arm!r}: expected an arm of {x.experiment!r}")
             return None
         period = x.ts // plan.period_s
-        cell = self._cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
+        cell = self._account.cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
         weight = inverse_propensity(x.propensity)
         return self._slots.add(x, Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.period_s, period))
 
     def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure, until: float) -> None:
         """An exposure of a unit that has a record."""
         for entry in record[ENTRIES]:
-            if self._experiment_of[entry[CELL]] == x.experiment:
+            if self._account.experiment_of[entry[CELL]] == x.experiment:
                 self._expose_again(key, record, entry, slot.cell, x)
                 return
         entry = [slot.cell, x.ts, x.exposure_id, slot.weight, [0] * slot.metrics]
@@ -266,13 +246,13 @@ class Fold:
         self._extend(record, until)
         self._slots.enter(slot)
         if record[REWARDS]:
-            self._revise(record, partial(record[ENTRIES].append, entry))
+            self._account.revise(key, record, partial(record[ENTRIES].append, entry))
         else:
             record[ENTRIES].append(entry)
 
     def _expose_again(self, key: bytes, record: Record, entry: Entry, cell: int, x: Exposure) -> None:
         """The unit has an exposure in this experiment already."""
-        counts = self._counts(x.experiment)
+        counts = self._account.counts_of(x.experiment)
         weight = inverse_propensity(x.propensity)
         if entry[:Y] == [cell, x.ts, x.exposure_id, weight]:
             counts[DUPLICATE_X] += 1
@@ -285,90 +265,37 @@ class Fold:
             self._changed[key] = record
             counts[APPLIED_X] -= 1
             counts[CROSSOVER_X] += 2
-            self._revise(record, partial(self._leave, entry))
+            self._account.revise(key, record, partial(self._account.leave, entry))
             return
         counts[REPEATED_X] += 1
         if (x.ts, x.exposure_id, now.segment, weight) < (entry[TS], entry[EXPOSURE_ID], was.segment, entry[W]):
             self._changed[key] = record
             self._extend(record, x.ts + self.plans[x.experiment].horizon_s)
-            self._revise(record, partial(self._replace, entry, cell, x, weight))
+            self._account.revise(key, record, partial(self._account.replace, entry, cell, x, weight))
 
     def _kind(self, batch: Events[Reward], i: int) -> Kind | None:
         """What the i-th reward is of, the first of its sort; None if nobody wants it."""
         r = batch.events[i]
-        kind = self._kinds.intern(r.metric, r.experiment, self.plans.values())
+        kind = self._account.kinds.intern(r.metric, r.experiment, self.plans.values())
         if kind is None:
             self._unwanted(batch, i)
         return kind
-
-    def _wanted(self, kind: Kind, cell: int) -> MetricPlan | None:
-        """What the cell's experiment does with rewards of the kind."""
-        wanted = kind.wanted_by.get(self._experiment_of[cell])
-        if wanted is not None:
-            kind.in_cell[cell] = wanted
-        return wanted
 
     def _reward_again(self, key: bytes, record: Record, kind_id: int, r: Reward) -> None:
         """The id is known: an exact repeat, an older version, or a correction."""
         rewards = record[REWARDS]
         kind, ts, value = rewards[r.reward_id]
-        experiment = self._kinds.all[kind_id].experiment
-        self._counts(experiment)[DUPLICATE_R] += 1
+        experiment = self._account.kinds.all[kind_id].experiment
+        self._account.counts_of(experiment)[DUPLICATE_R] += 1
         if (r.ts, r.value, kind_id) != (ts, value, kind) and self._newer(r, kind_id, ts, value, kind):
             self._changed[key] = record
-            self._extend(record, r.ts + self._kinds.all[kind_id].horizon_s)
-            self._revise(record, partial(rewards.__setitem__, r.reward_id, (kind_id, r.ts, r.value)))
+            self._extend(record, r.ts + self._account.kinds.all[kind_id].horizon_s)
+            self._account.put_reward(key, record, r.reward_id, (kind_id, r.ts, r.value))
 
     def _newer(self, r: Reward, kind_id: int, ts: float, value: float, kind: int) -> bool:
         """Ties are broken by value, then by what the reward is of; by its names, since a kind's number depends on arrival."""
-        mine, theirs = self._kinds.all[kind_id], self._kinds.all[kind]
+        mine, theirs = self._account.kinds.all[kind_id], self._account.kinds.all[kind]
         return (r.ts, r.value, mine.metric, mine.experiment) > (ts, value, theirs.metric, theirs.experiment)
-
-    def _revise(self, record: Record, change: Callable[[], Any]) -> None:
-        """Change the record, then bring counters and sums to what its events now amount to."""
-        before = self._outcomes(record)
-        change()
-        self._settle(record)
-        after = self._outcomes(record)
-        for experiment, outcome in before.keys() | after.keys():
-            self._counts(experiment)[outcome] += after[experiment, outcome] - before[experiment, outcome]
-
-    def _outcomes(self, record: Record) -> Counter[tuple[str, Outcome]]:
-        entries, kinds = record[ENTRIES], self._kinds.all
-        return Counter(
-            (kinds[kind].experiment, outcome_of(entries, self._experiment_of, kinds[kind], ts, value))
-            for kind, ts, value in record[REWARDS].values()
-        )
-
-    def _settle(self, record: Record) -> None:
-        """Bring every entry's metric vector, and with it the sums, to what the record says."""
-        for entry in record[ENTRIES]:
-            experiment = self._experiment_of[entry[CELL]]
-            plan = self.plans.get(experiment)
-            if plan is None or entry[Y] is None:
-                continue
-            wanted = values_of(entry, experiment, self._kinds.all, record[REWARDS], plan.layout.metrics)
-            self._move(entry, wanted)
-
-    def _move(self, entry: Entry, wanted: list[int]) -> None:
-        layout = self.plans[self._experiment_of[entry[CELL]]].layout
-        for j, new in enumerate(wanted):
-            if new != entry[Y][j]:
-                layout.change(self._heat(entry[CELL]), entry[W], entry[Y], j, new)
-
-    def _leave(self, entry: Entry) -> None:
-        """Take the unit out of its cell for good."""
-        layout = self.plans[self._experiment_of[entry[CELL]]].layout
-        self._move(entry, [0] * layout.metrics)
-        layout.enter(self._heat(entry[CELL]), entry[W], -1)
-        entry[Y] = None
-
-    def _replace(self, entry: Entry, cell: int, x: Exposure, weight: int) -> None:
-        """An earlier exposure to the same arm takes the entry's place."""
-        metrics = self.plans[x.experiment].layout.metrics
-        self._leave(entry)
-        entry[:] = [cell, x.ts, x.exposure_id, weight, [0] * metrics]
-        self.plans[x.experiment].layout.enter(self._heat(cell), weight)
 
     # -- small things ----------------------------------------------------------------------------------------
 
@@ -376,65 +303,52 @@ class Fold:
         value = self._stored[key]
         if value is None:
             return [0.0, [], {}]
-        record: Record = unpack(value)
+        record: Record | None = self._large.get(key)
+        if record is None:
+            record = unpack(value)
+            if len(value) > LARGE_BYTES:
+                self._large[key] = record
         if record[DEADLINE] >= mark:
             return record
         if escape(key) not in self._evicted:
-            self._give_up(record)
+            self._account.give_up(record)
         new: Record = [0.0, [], {}]
         self._changed[key] = new
         return new
-
-    def _give_up(self, record: Record) -> None:
-        """No exposure came for the rewards that still wait in a record that is going."""
-        for (experiment, outcome), n in self._outcomes(record).items():
-            if outcome is WAITING_R:
-                counts = self._counts(experiment)
-                counts[WAITING_R] -= n
-                counts[Outcome.REWARD_UNMATCHED] += n
 
     @staticmethod
     def _extend(record: Record, until: float) -> None:
         """The record is of use at least until then."""
         record[DEADLINE] = max(record[DEADLINE], until)
 
-    def _heat(self, cell: int) -> list[int]:
-        sums = self.cells.hot[cell] = self.cells.sums[cell]
-        return sums
-
-    def _counts(self, experiment: str) -> list[int]:
-        counts = self.counts.get(experiment)
-        if counts is None:
-            counts = self.counts[experiment] = [0] * OUTCOMES
-        self._counted[experiment] = counts
-        return counts
-
-    def _cell(self, plan: Plan, name: CellName) -> int:
-        cell = self.cells.intern(name, plan.layout.metrics)
-        if cell == len(self._experiment_of):
-            self._experiment_of.append(plan.name)
-            self._heat(cell)
-        return cell
+    def _too_many(self, batch: Events[Reward], i: int, kind: Kind, record: Record) -> None:
+        """A reward for which the record has no room. What waits for an exposure could be used later: a dead letter."""
+        if record[ENTRIES]:
+            self._account.counts_of(kind.experiment)[Outcome.REWARD_OVERFLOW] += 1
+            self.crowded = batch.keys[i]
+            return
+        waiting = len(record[REWARDS])
+        self._refuse_reward(batch, i, kind.experiment, f"unit: {batch.events[i].unit!r}: has {waiting} rewards already")
 
     def _unwanted(self, batch: Events[Reward], i: int) -> None:
         """A reward of a metric that no experiment declares: nobody's fault if it names no experiment."""
         r = batch.events[i]
         if r.experiment is None:
-            self._counts("")[Outcome.REWARD_UNMATCHED] += 1
+            self._account.counts_of("")[Outcome.REWARD_UNMATCHED] += 1
         elif r.experiment in self.plans:
             self._refuse_reward(batch, i, r.experiment, f"metric: {r.metric!r}: expected a metric of {r.experiment!r}")
         else:
             self._refuse_reward(batch, i, "", f"experiment: {r.experiment!r}: expected the name of an applied experiment")
 
     def _refuse_exposure(self, batch: Events[Exposure], i: int, experiment: str, reason: str) -> None:
-        self._counts(experiment)[DEAD_X] += 1
+        self._account.counts_of(experiment)[DEAD_X] += 1
         self.dead_exposures.append(batch.letter(i, reason))
 
     def _refuse_reward(self, batch: Events[Reward], i: int, experiment: str, reason: str) -> None:
-        self._counts(experiment)[DEAD_R] += 1
+        self._account.counts_of(experiment)[DEAD_R] += 1
         self.dead_rewards.append(batch.letter(i, reason))
 
     def _count_dead(self, dead: Any, letters: list[DeadLetter], outcome: Outcome) -> None:
         if dead:
             letters.extend(dead)
-            self._counts("")[outcome] += len(dead)
+            self._account.counts_of("")[outcome] += len(dead)

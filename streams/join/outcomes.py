@@ -1,7 +1,7 @@
 """What can become of an event. Every event read is in exactly one outcome, so the counters add up to the events read.
 
 An outcome may change as more of the unit's events arrive: a waiting reward becomes applied when its exposure comes, a unit
-that turns out to be a crossover takes its events out of applied.
+that turns out to be a crossover takes its events out of applied. Stored counters are lists by these numbers: new ones come last.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Outcome(IntEnum):
     REWARD_EXCLUDED = 11
     """The unit is a crossover, or the experiment cannot use the value."""
     REWARD_DEAD = 12
+    EXPOSURE_FORWARDED = 13
+    """Its unit is another partition's: sent there, and counted again for what becomes of it."""
+    REWARD_FORWARDED = 14
+    REWARD_OVERFLOW = 15
+    """The unit has as many rewards as its record may hold."""
 
 
 OUTCOMES = len(Outcome)

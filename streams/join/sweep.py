@@ -1,21 +1,29 @@
 """Forget units that no event can concern any more: a slow walk over the store, a little with every chunk.
 
-A unit's record carries its deadline in front, so that the walk need not decode it. A walk begins once the watermark has passed
-the nearest deadline the last one saw by `SLACK` of the horizon, so each record is looked at a few times in its life, and at most
-that share of the store is of units that could be gone already. Where the walk stands matters to nobody: the fold treats a record
-past its deadline as gone, found by the walk or not.
+A unit's record carries its deadline in front, so that the walk need not decode it: of two packed records the one with the
+earlier deadline is the lesser. A walk begins once the watermark has passed the nearest deadline the last one saw by `SLACK` of
+the horizon, so each record is looked at a few times in its life. Where the walk stands matters to nobody: the fold treats a
+record past its deadline as gone, found by the walk or not.
+
+The walk must keep up however fast events come. With r records looked at for each new unit, a walk over S records lets S / r new
+ones in on its way, so the store settles at (1 + SLACK) / (1 - 1 / r) times the live units: 1.7 at r = 4, without bound at r = 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import islice
 from struct import Struct
 
+from streams.join.units import pack
 from streams.state.store import Store
 
-__all__ = ["Sweep", "deadline_of"]
+__all__ = ["LOOKS_PER_EVENT", "Sweep", "deadline_of"]
 
 SLACK = 0.25
+LOOKS_PER_EVENT = 2
+"""Records to look at with each event of a chunk. Most units have two events or more."""
+SHRINK_RECORDS = 10_000
+"""A walk that found so many has the store take their space back."""
 _FLOAT64 = Struct(">d")
 """How MessagePack writes the deadline, behind one byte for the list and one for the type."""
 UNITS_FROM = b"\x01"
@@ -33,34 +41,41 @@ class Sweep:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._walk: Iterator[tuple[bytes, bytes]] | None = None
+        self._next_key: bytes | None = None
         self._nearest = 0.0
         self._next_at = 0.0
+        self._found = 0
 
     @property
     def walking(self) -> bool:
         """Whether a walk is under way."""
-        return self._walk is not None
+        return self._next_key is not None
 
     def stale(self, watermark: float, horizon_s: float, budget: int) -> list[tuple[bytes, bytes]]:
         """Go on for at most `budget` records; the keys (as stored) and values of those whose deadline has passed."""
-        if self._walk is None:
+        if not budget:  # a chunk in which nothing can be seen
+            return []
+        if self._next_key is None:
             if watermark < self._next_at:
                 return []
-            self._walk, self._nearest = self._store.scan_from(UNITS_FROM), 0.0
-        found: list[bytes] = []
-        for _ in range(budget):
-            item = next(self._walk, None)
-            if item is None:
-                self._walk = None
-                # without any record left, the next one to come has a whole horizon before it
-                self._next_at = (self._nearest or watermark) + SLACK * horizon_s
-                break
-            deadline = deadline_of(item[1])
-            if deadline < watermark:
-                found.append(item[0])
-            elif not self._nearest or deadline < self._nearest:
-                self._nearest = deadline
-        # A walk sees the store as it was when it began; a unit may have come back since.
-        current = zip(found, self._store.get_many(found), strict=True)
-        return [(key, value) for key, value in current if value is not None and deadline_of(value) < watermark]
+            self._next_key, self._nearest, self._found = UNITS_FROM, 0.0, 0
+        least = pack([float(watermark), [], {}])[: 2 + _FLOAT64.size]
+        # Not one iterator for the whole walk: while it lived, all it could still show would stay in memory and on disk.
+        seen = list(islice(self._store.scan_from(self._next_key), budget))
+        found = [item for item in seen if item[1] < least]
+        if len(found) < len(seen):
+            nearest = deadline_of(min([value for _, value in seen if value >= least]))
+            self._nearest = min(nearest, self._nearest or nearest)
+        self._found += len(found)
+        if len(seen) == budget:
+            self._next_key = seen[-1][0] + b"\0"
+        else:
+            self._end(watermark, horizon_s)
+        return found
+
+    def _end(self, watermark: float, horizon_s: float) -> None:
+        self._next_key = None
+        # without any record left, the next one to come has a whole horizon before it
+        self._next_at = (self._nearest or watermark) + SLACK * horizon_s
+        if self._found >= SHRINK_RECORDS:
+            self._store.shrink()

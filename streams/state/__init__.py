@@ -1,6 +1,7 @@
 """Exactly-counted state of one partition: RocksDB on disk, a compacted changelog in Kafka, one transaction a chunk."""
 
-from streams.state.ledger import Checkpoint, Ledger, LedgerSettings, Output
+from streams.state.ledger import Ledger, LedgerSettings, Output
+from streams.state.origin import Checkpoint, Origin
 from streams.state.store import Store
 
-__all__ = ["Checkpoint", "Ledger", "LedgerSettings", "Output", "Store"]
+__all__ = ["Checkpoint", "Ledger", "LedgerSettings", "Origin", "Output", "Store"]

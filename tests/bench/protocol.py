@@ -15,13 +15,14 @@ exits 0, and its last line on standard output is one JSON object:
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Job", "Measured", "Stopwatch", "Sums", "peak_rss_mib", "run_job"]
+__all__ = ["Job", "Measured", "Stopwatch", "Sums", "cpu_s", "peak_rss_mib", "run_job"]
 
 Sums = dict[str, dict[str, list[int]]]
 
@@ -60,6 +61,12 @@ def peak_rss_mib(pid: int | str = "self") -> float:
     """Most memory a running process ever held, from Linux's /proc: getrusage would count what its parent held at the fork."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a running process so far, all threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # the name before may hold blanks
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run_job(measure: Callable[[Job], Measured]) -> None:

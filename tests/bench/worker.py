@@ -2,25 +2,32 @@
 
 The clock starts when the worker was last seen not ready, before it fetches anything, and stops when the committed partial that
 completes the count has reached a reader of the partials topic. So the first fetch, the transactions, and the up to 100 ms that
-partials wait are all in it. The sums are read from the same topic.
+partials wait are all in it, and the weights decided meanwhile. The sums are read from the same topic.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-import httpx
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Message
 
+from allocator.moments import layout_of
 from streams.records import COUNTERS, Partial
 from streams.topics import Topics
-from tests.bench.protocol import Job, Measured, peak_rss_mib, run_job
-from tests.workers import WorkerProcess, arm_sums
+from tests.bench.following import await_sum
+from tests.bench.protocol import Job, Measured, Sums, cpu_s, peak_rss_mib, run_job
+from tests.workers import WorkerProcess, partials
+
+__all__ = ["TimedWorker", "await_counted", "count_all", "partials", "sums_of"]
 
 COUNT_TIMEOUT_S = 240.0
+METRICS_MAX = 50
+
+_decode = msgspec.json.Decoder(Partial).decode
 
 
 class TimedWorker(WorkerProcess):
@@ -40,49 +47,42 @@ class TimedWorker(WorkerProcess):
         assert self.process is not None
         return self.process.pid
 
-    def cpu_s(self) -> float:
-        """User and system time of the process so far."""
-        text = httpx.get(f"{self.url}/metrics", timeout=5).text
-        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith("process_cpu_seconds_total"))
-
 
 def count_all(job: Job) -> Measured:
     """Run the worker until its partials account for all events."""
     with tempfile.TemporaryDirectory() as directory:
         worker = TimedWorker(job.bootstrap, job.prefix, Path(directory))
         with worker.running():
-            started_at, cpu_s = worker.not_ready_at, worker.cpu_s()
-            counted = _await_counted(job)
-            seconds, cpu_s = time.perf_counter() - started_at, worker.cpu_s() - cpu_s
+            started_at, cpu = worker.not_ready_at, cpu_s(worker.pid())
+            counted = await_counted(job.bootstrap, job.prefix, job.events)
+            seconds, cpu = time.perf_counter() - started_at, cpu_s(worker.pid()) - cpu
             rss_mib = peak_rss_mib(worker.pid())
-            sums = arm_sums(job.bootstrap, job.prefix)
+            sums = sums_of(partials(job.bootstrap, job.prefix))
             worker.stop()
-    return Measured(events=counted, seconds=seconds, cpu_s=cpu_s, rss_mib=rss_mib, sums=sums)
+    return Measured(events=counted, seconds=seconds, cpu_s=cpu, rss_mib=rss_mib, sums=sums)
 
 
-def _await_counted(job: Job) -> int:
+def await_counted(bootstrap: str, prefix: str, events: int) -> int:
     """Follow the counters in the partials until they add up; returns what they add up to, less if the time is over."""
-    topic = Topics(job.prefix).partials
-    consumer = Consumer(
-        {
-            "bootstrap.servers": job.bootstrap,
-            "group.id": "bench",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-        }
-    )
-    events: dict[bytes, int] = {}
-    deadline = time.monotonic() + COUNT_TIMEOUT_S
-    try:
-        consumer.assign([TopicPartition(topic, p, 0) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions])
-        while sum(events.values()) < job.events and time.monotonic() < deadline:
-            message = consumer.poll(1.0)
-            key, value = (message.key(), message.value()) if message is not None and message.error() is None else (None, None)
-            if key is not None and value is not None and key.endswith(b"|%d" % COUNTERS):
-                events[key] = sum(msgspec.json.decode(value, type=Partial).counters.values())
-    finally:
-        consumer.close()
-    return sum(events.values())
+    return await_sum(bootstrap, Topics(prefix).partials, events, _counted, COUNT_TIMEOUT_S, lambda: None)
+
+
+def _counted(message: Message) -> int | None:
+    key, value = message.key() or b"", message.value()
+    return sum(_decode(value).counters.values()) if value is not None and key.endswith(b"|%d" % COUNTERS) else None
+
+
+def sums_of(newest: Iterable[Partial]) -> Sums:
+    """{experiment: {arm: [n, a metric's sum, …]}} over all partitions, periods, segments and propensities."""
+    metrics_of = {layout_of(metrics).length: metrics for metrics in range(1, METRICS_MAX + 1)}
+    sums: Sums = {}
+    for partial in newest:
+        arms = sums.setdefault(partial.experiment, {})
+        for cell in partial.cells:
+            own = cell.sums[: 1 + metrics_of[len(cell.sums)]]
+            known = arms.get(cell.arm)
+            arms[cell.arm] = own if known is None else [a + b for a, b in zip(known, own, strict=True)]
+    return sums
 
 
 if __name__ == "__main__":

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import msgspec
 
 from allocator.weights import Weights
+from streams.records import Decision
 from streams.topics import Topics
 from tests.reference import Answer
 from tests.workers import arm_sums, counters, read_topic
 
-__all__ = ["differences"]
+__all__ = ["differences", "unlike"]
+
+R = TypeVar("R", Weights, Decision)
 
 
 def differences(bootstrap: str, prefix: str, answer: Answer) -> list[str]:
@@ -24,13 +30,38 @@ def differences(bootstrap: str, prefix: str, answer: Answer) -> list[str]:
         for name in sorted(answer.sums.keys() | sums.keys())
         if sums.get(name) != answer.sums.get(name)
     ]
-    versions: dict[str, list[int]] = {name: [] for name in answer.sums}
-    for message in read_topic(bootstrap, Topics(prefix).weights):
-        weights = msgspec.json.decode(message.value(), type=Weights)
-        versions.setdefault(weights.experiment, []).append(weights.version)
-    found += [
-        f"{name}: weights versions {seen}, expected 1, 2, 3 and so on"
-        for name, seen in sorted(versions.items())
-        if not seen or seen != list(range(1, len(seen) + 1))
+    topics = Topics(prefix)
+    weights = [msgspec.json.decode(m.value(), type=Weights) for m in read_topic(bootstrap, topics.weights)]
+    decisions = [msgspec.json.decode(m.value(), type=Decision) for m in read_topic(bootstrap, topics.decisions)]
+    found += [f"{name}: no weights" for name in sorted(answer.sums.keys() - {w.experiment for w in weights})]
+    return found + unlike(weights, decisions)
+
+
+def unlike(weights: Iterable[Weights], decisions: Iterable[Decision], first: int = 1) -> list[str]:
+    """How the two topics contradict themselves or each other: each version is on both once, in order, with the same grounds.
+
+    `first` is the version that each experiment's records begin with.
+    """
+    published, audited = (_by_experiment(records) for records in (weights, decisions))
+    found = [
+        f"{name}: {what} versions {seen}, expected {first}, {first + 1}, {first + 2} and so on"
+        for what, topic in (("weights", published), ("decisions", audited))
+        for name, records in sorted(topic.items())
+        if (seen := [record.version for record in records]) != list(range(first, first + len(seen)))
     ]
+    for name in sorted(published.keys() | audited.keys()):
+        mine, theirs = ({_grounds(record) for record in topic.get(name, [])} for topic in (published, audited))
+        if apart := sorted(mine ^ theirs):
+            found.append(f"{name}: (version, ts, spec hash, inputs) only in weights or only in decisions: {apart}")
     return found
+
+
+def _by_experiment(records: Iterable[R]) -> dict[str, list[R]]:
+    found: dict[str, list[R]] = {}
+    for record in records:
+        found.setdefault(record.experiment, []).append(record)
+    return found
+
+
+def _grounds(record: Weights | Decision) -> tuple[int, float, str, tuple[tuple[str, int], ...]]:
+    return record.version, record.ts, record.spec_hash, tuple(sorted(record.inputs.items()))

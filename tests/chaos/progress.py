@@ -6,7 +6,8 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.records import Partial
-from streams.state.ledger import CHECKPOINT, Checkpoint
+from streams.state import Checkpoint
+from streams.state.ledger import CHECKPOINT
 from streams.topics import Topics
 
 __all__ = ["Progress"]
@@ -34,28 +35,41 @@ class Progress:
         )
 
     def start(self) -> None:
-        """Begin to follow. The topics exist, and nothing is added to the sources from now on."""
-        topics, described = self._topics, self._consumer.list_topics(timeout=10).topics
-        for source in (topics.exposures, topics.rewards):
+        """Begin to follow. The topics exist; if a test adds something to the sources later, it has to `aim` again."""
+        self.aim()
+        described, followed = self._consumer.list_topics(timeout=10).topics, (self._topics.join_changelog, self._topics.partials)
+        self._consumer.assign([TopicPartition(topic, p, 0) for topic in followed for p in described[topic].partitions])
+
+    def aim(self) -> None:
+        """All means everything that is on the sources now."""
+        described = self._consumer.list_topics(timeout=10).topics
+        for source in (self._topics.exposures, self._topics.rewards):
             for p in described[source].partitions:
                 self._ends[source, p] = self._consumer.get_watermark_offsets(TopicPartition(source, p), timeout=10)[1]
-        followed = (topics.join_changelog, topics.partials)
-        self._consumer.assign([TopicPartition(topic, p, 0) for topic in followed for p in described[topic].partitions])
 
     def close(self) -> None:
         self._consumer.close()
 
     def share(self) -> float:
-        """Source records applied, of all."""
+        """Source records applied, of all; above 1 when some were added since `aim`."""
         self._follow()
         applied = sum(sum(checkpoint.applied.values()) for checkpoint in self._checkpoints.values())
-        return applied / sum(self._ends.values())
+        return applied / max(1, sum(self._ends.values()))
 
-    def done(self) -> bool:
-        """Whether every source record is applied, and the last commit of each partition has published what it changed."""
+    def applied(self) -> bool:
+        """Whether every source record is applied, those that workers have forwarded on the way too."""
         self._follow()
         applied = {(topic, p): n for p, checkpoint in self._checkpoints.items() for topic, n in checkpoint.applied.items()}
-        return applied == self._ends and self._published == {p: checkpoint.seq for p, checkpoint in self._checkpoints.items()}
+        if all(applied.get(at, 0) >= end for at, end in self._ends.items()):
+            self.aim()
+        return applied == self._ends
+
+    def done(self) -> bool:
+        """Whether that is so, and the last commit of each partition has published what it changed.
+
+        A commit that only forgets units changes nothing that is published: where that happens, ask `applied`.
+        """
+        return self.applied() and self._published == {p: checkpoint.seq for p, checkpoint in self._checkpoints.items()}
 
     def _follow(self) -> None:
         """Take what has come since: once and no longer, for while workers work there is always more."""

@@ -20,14 +20,18 @@ from typing import Literal
 
 from deploy.kafka.broker import Broker
 from tests.chaos.progress import Progress
+from tests.chaos.proxy import Cut, Proxy
 from tests.waiting import until
 from tests.workers import WorkerProcess
 
 __all__ = [
     "Action",
+    "CutOff",
     "Kill",
     "KillBroker",
+    "Mend",
     "Pause",
+    "Ready",
     "Resume",
     "Runner",
     "Start",
@@ -39,6 +43,7 @@ __all__ = [
 ]
 
 Disk = Literal["keep", "wipe", "old_copy"]
+CHANGELOG = "join-changelog"
 DISKS: tuple[Disk, ...] = ("keep", "wipe", "old_copy")
 DUE_TIMEOUT_S = 60.0
 HEAL_TIMEOUT_S = 90.0
@@ -55,7 +60,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill(Action):
-    """kill -9 from outside or, with `batches`, when so many batches of one commit are on the broker; started again on `disk`.
+    """kill -9 from outside or, with `batches`, when so many of a commit's batches of `dataset` are on the broker; started again
+    on `disk`.
 
     The old copy is of the first kill that kept the disk; before it there is none, and the disk is wiped.
     """
@@ -63,6 +69,7 @@ class Kill(Action):
     worker: int = 0
     disk: Disk = "keep"
     batches: int | None = None
+    dataset: str = CHANGELOG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +88,11 @@ class Start(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause(Action):
-    """SIGSTOP when so many batches of one commit are on the broker."""
+    """SIGSTOP when so many of a commit's batches of `dataset` are on the broker."""
 
     worker: int
     batches: int
+    dataset: str = CHANGELOG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +100,25 @@ class Resume(Action):
     """SIGCONT."""
 
     worker: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready(Action):
+    """Wait until it is restored, as a rolling restart does before it goes on to the next."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutOff(Action):
+    """Cut the worker off from the broker: its proxy refuses, or is silent."""
+
+    worker: int
+    how: Cut
+
+
+class Mend(Action):
+    """Every proxy lets pass again."""
 
 
 class KillBroker(Action):
@@ -144,8 +171,8 @@ def rolling(seed: int, count: int, workers: int) -> list[Action]:
 class Runner:
     """Applies schedules to workers and their broker, and keeps up what should be up."""
 
-    def __init__(self, broker: Broker, prefix: str, workers: Sequence[WorkerProcess]) -> None:
-        self.workers, self.progress = workers, Progress(broker.bootstrap, prefix)
+    def __init__(self, broker: Broker, prefix: str, workers: Sequence[WorkerProcess], proxies: Sequence[Proxy] = ()) -> None:
+        self.workers, self.progress, self._proxies = workers, Progress(broker.bootstrap, prefix), proxies
         self.exits: list[tuple[int, int]] = []
         """(worker, exit code) of each end that no action asked for."""
         self._broker = broker
@@ -157,8 +184,10 @@ class Runner:
         """These workers are started and ready; all are ended with the block."""
         try:
             for n in first:
-                self.workers[n].start()
+                self.workers[n].launch()
                 self._up.add(n)
+            for n in first:
+                self._await_ready(n)
             self.progress.start()
             yield self
         finally:
@@ -182,6 +211,10 @@ class Runner:
     def heal(self) -> None:
         """Return when every source event is applied and every partial published."""
         self._until(self.progress.done, HEAL_TIMEOUT_S)
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = HEAL_TIMEOUT_S) -> None:
+        """Return when it holds; what should be up is kept up meanwhile. AssertionError when it takes longer."""
+        self._until(condition, timeout_s)
 
     def await_exit(self, worker: int) -> int:
         """The exit code of the worker's first end that no action asked for, once it has come."""
@@ -220,21 +253,31 @@ class Runner:
             case Start(worker=n):
                 self.workers[n].launch()
                 self._up.add(n)
-            case Pause(worker=n, batches=batches):
-                self._order(n, "SIGSTOP", batches)
+            case Pause(worker=n, batches=batches, dataset=dataset):
+                self._order(n, "SIGSTOP", batches, dataset)
                 self._until(lambda: _stopped(self.workers[n]), DUE_TIMEOUT_S)
             case Resume(worker=n):
                 os.kill(_pid(self.workers[n]), signal.SIGCONT)
+            case Ready(worker=n):
+                self._await_ready(n)
+            case CutOff(worker=n, how=how):
+                self._proxies[n].cut(how)
+            case Mend():
+                for proxy in self._proxies:
+                    proxy.mend()
             case KillBroker():
                 self._broker.kill()
             case StartBroker():
                 self._broker.start()
 
+    def _await_ready(self, n: int) -> None:
+        self._until(lambda: not _ended(self.workers[n]) and self.workers[n].ready(), DUE_TIMEOUT_S)
+
     def _kill(self, n: int, action: Kill) -> None:
         worker, old = self.workers[n], self.workers[n].data_dir.with_name("old")
         if action.batches is not None:
             self._doomed = n
-            self._order(n, "SIGKILL", action.batches)
+            self._order(n, "SIGKILL", action.batches, action.dataset)
             # a worker that got no more work has no commit to die in
             self._until(lambda: _ended(worker) or self.progress.done(), DUE_TIMEOUT_S)
             _orders(worker).unlink(missing_ok=True)
@@ -248,18 +291,20 @@ class Runner:
             shutil.copytree(old, worker.data_dir)
         worker.launch()
 
-    def _order(self, n: int, name: str, batches: int) -> None:
+    def _order(self, n: int, name: str, batches: int, dataset: str) -> None:
         draft = _orders(self.workers[n]).with_suffix(".draft")
-        draft.write_text(f"{name} {batches}")
+        draft.write_text(f"{name} {batches} {dataset}")
         draft.rename(_orders(self.workers[n]))
 
 
 ORDERS = "orders"
 
 
-def faulty(bootstrap: str, prefix: str, directory: Path, *options: str, transactions: bool = True) -> WorkerProcess:
-    """A worker that obeys orders between two batches."""
-    control = () if transactions else ("--without-transactions",)
+def faulty(
+    bootstrap: str, prefix: str, directory: Path, *options: str, transactions: bool = True, without: Sequence[str] = ()
+) -> WorkerProcess:
+    """A worker that obeys orders between two batches, perhaps `without` some protections."""
+    control = [f"--without-{protection}" for protection in (*without, *(() if transactions else ("transactions",)))]
     program = ("-m", "tests.chaos.faulty_worker", "--orders", str(directory / ORDERS), *control)
     return WorkerProcess(bootstrap, prefix, directory, *options, program=program)
 

@@ -9,39 +9,20 @@ import pytest
 
 from deploy.kafka.broker import Broker
 from tests.chaos.checker import differences
+from tests.chaos.job import job, runner
 from tests.chaos.schedule import (
     EXIT_STATE_AHEAD,
     Kill,
     KillBroker,
     Pause,
     Resume,
-    Runner,
     Start,
     StartBroker,
-    faulty,
     kills,
     rolling,
 )
-from tests.reference import Answer, fill
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.slow]
-
-UNITS = 80_000
-SOURCE_BATCH_BYTES = 16_384
-SMALL_CHUNKS = ("--chunk-records-max", "200", "--batch-bytes", "10000", "--session-timeout", "2")
-"""A chunk is then many record batches: with one batch a chunk, a crash could be harmless by luck."""
-
-
-def job(kafka: Broker, prefix: str) -> Answer:
-    return fill(kafka.bootstrap, prefix, UNITS, batch_bytes=SOURCE_BATCH_BYTES)
-
-
-def runner(kafka: Broker, prefix: str, directory: Path, workers: int = 1, *, transactions: bool = True) -> Runner:
-    made = [
-        faulty(kafka.bootstrap, prefix, directory / f"worker{n}", *SMALL_CHUNKS, transactions=transactions)
-        for n in range(workers)
-    ]
-    return Runner(kafka, prefix, made)
 
 
 @pytest.mark.parametrize("seed", [11])

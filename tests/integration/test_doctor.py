@@ -96,6 +96,8 @@ async def test_librdkafkas_partitioner_is_recognised(kafka: Broker, prefix: str)
     assert check.state == "fail"
     assert "CRC32" in check.found
     assert "partitioner=murmur2_random" in check.repair
+    await send(connection, topics.rewards, rewards(200), unit)
+    assert (await checks(connection, topics))[check.name].state == "ok", "it is mended, and what is newest is right"
 
 
 async def test_records_that_do_not_decode_and_clocks_that_are_off_are_named(kafka: Broker, prefix: str) -> None:

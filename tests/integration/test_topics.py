@@ -13,7 +13,9 @@ from deploy.kafka.broker import Broker
 from streams.admin import ensure_topics, read_topics, repair_topics
 from streams.clients import Unreachable, admin_client, started
 from streams.connection import Connection
+from streams.doctor import examine
 from streams.topics import Topics
+from tests.topic_admin import TopicAdmin
 
 pytestmark = pytest.mark.kafka
 
@@ -101,3 +103,14 @@ async def test_a_broker_that_is_gone_is_unreachable(own_kafka: Callable[[], Brok
     broker.kill()
     with pytest.raises(Unreachable, match=broker.bootstrap):
         await ensure_topics(Connection(broker.bootstrap), Topics(prefix), partitions=1)
+
+
+async def test_partitions_added_to_the_sources_are_refused_and_named_by_the_doctor(kafka: Broker, prefix: str) -> None:
+    connection, topics = Connection(kafka.bootstrap), Topics(prefix)
+    assert await ensure_topics(connection, topics, partitions=2) == 2
+    TopicAdmin(kafka.bootstrap).add_partitions(topics.rewards, 3)
+    with pytest.raises(TopicErrors, match="has 3 partitions, needs 2 partitions as when the state was begun"):
+        await ensure_topics(connection, topics, partitions=2)
+    [named] = [check for check in await examine(connection, topics, partitions=2) if check.name == "topics"]
+    assert (named.state, named.found.partition(",")[0]) == ("fail", f"{topics.rewards} has 3 partitions")
+    assert "choose a new --prefix" in named.repair

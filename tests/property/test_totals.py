@@ -25,9 +25,12 @@ counters = st.dictionaries(st.sampled_from(["exposures.applied", "rewards.applie
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Partial]:
-    """What partitions publish: each numbers its commits, and some of them carry some of its periods."""
+    """What partitions publish: each numbers its commits, from 1 in each epoch, and some of them carry some of its periods."""
     made = []
-    for partition in range(PARTITIONS):
+    epochs = draw(st.lists(st.integers(0, 3), min_size=PARTITIONS, max_size=PARTITIONS + 2))
+    for place, drawn in enumerate(epochs):
+        partition = place % PARTITIONS
+        epoch = drawn + 4 * (place // PARTITIONS)  # a partition's later epoch is larger
         for seq in range(1, draw(st.integers(1, 5))):
             for period in draw(st.lists(st.sampled_from(PERIODS), unique=True)):
                 moments = period != COUNTERS
@@ -38,6 +41,7 @@ def histories(draw: st.DrawFn) -> list[Partial]:
                         partition=partition,
                         period=period,
                         seq=seq,
+                        epoch=epoch,
                         cells=found,
                         counters={} if moments else draw(counters),
                         event_ts=float(draw(st.integers(0, 100))),
@@ -47,10 +51,14 @@ def histories(draw: st.DrawFn) -> list[Partial]:
 
 
 def summed(partials: list[Partial]) -> tuple[object, ...]:
-    """The definition: of each partition and period the one with the largest number, added up."""
+    """The definition: of each partition's last epoch and each period the one with the largest number, added up."""
+    last: dict[int, int] = {}
+    for p in partials:
+        last[p.partition] = max(p.epoch, last.get(p.partition, 0))
     newest: dict[tuple[int, int], Partial] = {}
     for p in sorted(partials, key=lambda p: p.seq):
-        newest[p.partition, p.period] = p
+        if p.epoch == last[p.partition]:
+            newest[p.partition, p.period] = p
     arms: dict[str, list[int]] = defaultdict(lambda: [0] * LENGTH)
     held_back = [0] * LENGTH
     total: dict[str, int] = defaultdict(int)

@@ -17,7 +17,7 @@ from streams.cli.output import share
 from streams.phrases import rough_duration
 
 NOWHERE = "127.0.0.1:1"
-COMMANDS = ["demo", "worker", "apply", "list", "show", "pause", "resume", "stop", "weights", "send", "doctor", "schema", "dlt"]
+COMMANDS = ["demo", "worker", "apply", "list", "show", "pause", "resume", "stop", "weights", "send", "doctor", "rebuild", "diff", "schema", "dlt"]
 NEED_KAFKA = [
     ["list"],
     ["show", "chat"],
@@ -27,6 +27,8 @@ NEED_KAFKA = [
     ["weights"],
     ["weights", "--follow"],
     ["worker"],
+    ["rebuild", "--as", "audit"],
+    ["diff", "audit"],
     ["dlt", "list"],
     ["dlt", "show"],
     ["dlt", "redrive", "--yes"],

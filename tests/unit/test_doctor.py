@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiokafka import TopicPartition
 
 from allocator.spec import load_experiment
 from streams.doctor import check_clock, check_experiments, check_lag, check_partitioner, check_schema, check_topics, check_weights
+from streams.join.astray import FORWARDED
 from streams.partitioning import partition_of
 from streams.records import Reward
 from streams.schema import RECORDS
@@ -30,6 +32,7 @@ class Record:
     partition: int
     offset: int = 0
     timestamp: int = int(LOG_TIME_S * 1000)
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def reward(unit: str, **fields: Any) -> Record:
@@ -45,15 +48,48 @@ def test_records_where_the_default_partitioner_puts_them() -> None:
     assert check_partitioner("t", [], PARTITIONS).state == "ok"
 
 
-def test_another_partitioner_is_named_with_its_setting() -> None:
-    moved = [Record(r.key, r.value, zlib.crc32(r.key or b"") % PARTITIONS) for r in REWARDS]
-    check = check_partitioner("t", moved, PARTITIONS)
+def misplaced(records: Sequence[Record] = REWARDS) -> list[Record]:
+    """The records where librdkafka puts them when it is not told otherwise."""
+    return [Record(r.key, r.value, zlib.crc32(r.key or b"") % PARTITIONS) for r in records]
+
+
+def forwarded(records: Sequence[Record]) -> list[Record]:
+    """What workers have made of them."""
+    records = [(r, partition_of(r.key or b"", PARTITIONS)) for r in records]
+    return [
+        Record(r.key, r.value, home, headers=[(FORWARDED, b"t/%d/7" % r.partition)]) for r, home in records if r.partition != home
+    ]
+
+
+def test_librdkafkas_default_is_named_with_its_share_and_setting() -> None:
+    check = check_partitioner("t", misplaced(), PARTITIONS)
+    astray = sum(partition_of(r.key or b"", PARTITIONS) != r.partition for r in misplaced())
     assert check.state == "fail"
-    assert "CRC32" in check.found
-    assert "partitioner=murmur2_random" in check.repair
+    assert check.found.startswith(f"{astray} of 50 records ({astray / 50:.0%}) were not where murmur2 of the unit puts them")
+    assert "all of them where librdkafka's default, CRC32, puts them" in check.found
+    assert check.repair.startswith("set partitioner=murmur2_random in librdkafka clients")
+
+
+def test_another_partitioner_is_not_taken_for_librdkafkas() -> None:
     check = check_partitioner("t", [Record(r.key, r.value, (r.partition + 1) % PARTITIONS) for r in REWARDS], PARTITIONS)
     assert (check.state, "CRC32" in check.found) == ("fail", False)
-    assert check.found.startswith("50 of 50 records")
+    assert check.found.startswith("50 of 50 records (100%)")
+    assert check.repair.startswith("have the producers partition by murmur2 of the key")
+
+
+def test_what_workers_have_forwarded_is_not_the_producers_doing() -> None:
+    before, moved = check_partitioner("t", misplaced(), PARTITIONS), forwarded(misplaced())
+    assert check_partitioner("t", [*misplaced(), *moved], PARTITIONS) == before
+    after = check_partitioner("t", [*moved, *REWARDS], PARTITIONS)
+    assert (after.state, after.found) == ("ok", "50 of 50 records where murmur2 of the unit puts them")
+
+
+def test_when_only_forwarded_records_are_left_their_origins_tell() -> None:
+    moved = forwarded(misplaced())
+    check = check_partitioner("t", moved, PARTITIONS)
+    assert check.state == "fail"
+    assert check.found.startswith(f"{len(moved)} of {len(moved)} forwarded records (100%)")
+    assert "CRC32" in check.found
 
 
 def test_records_without_their_unit_as_key_are_named() -> None:

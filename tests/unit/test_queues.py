@@ -9,8 +9,14 @@ from streams.queues import SourceQueue
 from streams.seam import Batch
 
 
+class Payload(tuple[int, ...]):
+    """The offsets of a batch's records."""
+
+    size_bytes = 100
+
+
 def batch(base: int, next_: int) -> Batch:
-    return Batch(base, next_, next_ - base, base * 1000, next_ * 1000, list(range(base, next_)))
+    return Batch(base, next_, next_ - base, base * 1000, next_ * 1000, Payload(range(base, next_)))
 
 
 def ranges(queue: SourceQueue) -> list[tuple[int, int]]:

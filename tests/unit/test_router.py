@@ -225,3 +225,15 @@ def test_the_package_exports_its_public_names_when_asked() -> None:
     assert streams.EventProducer is EventProducer
     with pytest.raises(AttributeError, match="no attribute 'Roter'"):
         _ = streams.Roter
+
+
+def test_subscribers_see_every_version_that_comes_into_force_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    router, seen = Router(clock=Clock()), list[int]()
+
+    def fails(weights: Weights) -> None:
+        raise OSError(f"cannot forward {weights.version}")
+
+    router.on_update += [fails, lambda weights: seen.append(weights.version)]
+    read(router, *(published(version) for version in (1, 2, 1, 4)), b"no weights", published(5))
+    assert seen == [1, 2, 4, 5]
+    assert "a subscriber failed on version 4" in caplog.text

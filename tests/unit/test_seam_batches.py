@@ -13,8 +13,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
-from streams import seam
-from streams.seam import build_batches, read_batches
+from streams.seam import Room, build_batches, read_batches
+from streams.seam import aiokafka as seam
 from tests.batches import TOPIC, Raw, data, log, marker, records_of
 
 # -- reading batches -------------------------------------------------------------------------------------------------------------
@@ -124,10 +124,22 @@ def test_a_fetch_result_hands_out_at_least_one_batch_and_stops_at_the_limit() ->
     result, position = result_of(data(0, "a", "b"), data(2, "c", "d"), data(4, "e"))
     first = result.getall(3)
     assert [batch.payload for batch in list(first)] == [[0, 1], [2, 3]]
-    assert (len(first), position()) == (4, 4)
+    assert (len(first), position()) == (3, 4), "the fetcher takes the length from the limit, and must not go below 0"
     assert result.has_more()
     assert [batch.payload for batch in list(result.getall(3))] == [[4]]
     assert (result.has_more(), position()) == (False, 5)
+
+
+def test_room_for_so_many_of_each_partition_is_kept_to_while_what_is_left_in_all_counts_down() -> None:
+    room = Room(10, each=3)
+    for left in (6, 2):
+        result, _ = result_of(data(0, "a", "b"), data(2, "c", "d"), data(4, "e"))
+        taken = result.getall(room)
+        assert [batch.payload for batch in list(taken)] == [[0, 1], [2, 3]]
+        room -= len(taken)
+        assert (room, room.each) == (left, 3)
+    result, _ = result_of(data(0, "a", "b"), data(2, "c", "d"))
+    assert [batch.payload for batch in list(result.getall(room))] == [[0, 1]]
 
 
 def test_a_fetch_without_visible_records_counts_none_and_is_not_left_out() -> None:

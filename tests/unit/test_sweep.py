@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.join.sweep import SLACK, Sweep, deadline_of
+from streams.join.sweep import LOOKS_PER_EVENT, SLACK, Sweep, deadline_of
 from streams.join.units import pack
 from streams.state.store import Store, escape
 
@@ -51,6 +51,13 @@ def test_finds_what_is_past_its_deadline_and_nothing_else(store: Store, budget: 
     assert walk(Sweep(store), T + 20.5, budget) == [b"a", b"c"]
 
 
+def test_a_chunk_without_events_looks_at_nothing(store: Store) -> None:
+    put(store, old=T - 1)
+    sweep = Sweep(store)
+    assert sweep.stale(T, HORIZON_S, 0) == []
+    assert walk(sweep, T) == [b"old"]
+
+
 def test_the_reserved_records_are_not_looked_at(store: Store) -> None:
     store.write([b"\x00cell\x00", b"\x00checkpoint"], [record(1), record(1)], 1)
     put(store, **{"\x00escaped": T, "\x01too": T})
@@ -82,3 +89,45 @@ def test_the_next_walk_waits_until_a_share_of_the_horizon_has_passed(store: Stor
     assert sweep.stale(again - 1, HORIZON_S, 100) == []
     assert not sweep.walking
     assert walk(sweep, again + 1) == [b"a"]
+
+
+# -- keeping up ------------------------------------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """A store of nothing but deadlines."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, bytes] = {}
+
+    def scan_from(self, key: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.kept.items() if k >= key))
+
+    def shrink(self) -> None:
+        """It has no disk."""
+
+
+LIVE, CHUNK_UNITS, EVENTS_A_UNIT = 400, 20, 2
+
+
+def most_kept(looks_per_event: float, units: int = 6000) -> int:
+    """Records in the store at most, with `LIVE` units within their horizon at any time, once it has had time to settle."""
+    shelf, most = Shelf(), 0
+    sweep = Sweep(shelf)
+    for n in range(0, units, CHUNK_UNITS):
+        now = T + n * HORIZON_S / LIVE
+        for key, _ in sweep.stale(now, HORIZON_S, int(looks_per_event * EVENTS_A_UNIT * CHUNK_UNITS)):
+            del shelf.kept[key]
+        for unit in range(n, n + CHUNK_UNITS):
+            shelf.kept[b"u%08x" % (unit * 2_654_435_761 & 0xFFFFFFFF)] = record(T + unit * HORIZON_S / LIVE + HORIZON_S)
+        most = max(most, len(shelf.kept))
+    return most
+
+
+def test_the_store_settles_however_fast_units_come() -> None:
+    assert most_kept(LOOKS_PER_EVENT) <= LIVE * (1 + SLACK) / (1 - 1 / (LOOKS_PER_EVENT * EVENTS_A_UNIT)) + CHUNK_UNITS
+
+
+def test_a_walk_slower_than_what_comes_would_let_it_grow() -> None:
+    """Control and regression: a look for every second unit, about as many as there were before."""
+    assert most_kept(0.25) > 4 * LIVE

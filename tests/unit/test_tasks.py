@@ -12,7 +12,7 @@ import pytest
 from faust.types import TP
 
 from streams import tasks
-from streams.queues import SourceQueue
+from streams.queues import RECORD_BYTES, Backlog, SourceQueue
 from streams.seam import Batch
 from streams.state import Checkpoint
 from streams.tasks import AgentGroup, Partitions
@@ -86,13 +86,14 @@ class Worker:
     failures: list[BaseException] = field(default_factory=list)
     prepare: Callable[[FakeAgent], None] = lambda agent: None
     earliest: int = 0
+    queue_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
         groups = (
             AgentGroup("join", JOIN_TOPICS, lambda partition: self._make("join", partition)),
             AgentGroup("allocate", ("partials",), lambda partition: self._make("allocate", partition)),
         )
-        self.partitions = Partitions(groups, self._rewind, self.failures.append)
+        self.partitions = Partitions(groups, self._rewind, self.failures.append, Backlog(self.queue_bytes))
 
     def _make(self, name: str, partition: int) -> FakeAgent:
         agent = FakeAgent(FakeLedger(name, partition, self.applied))
@@ -316,13 +317,12 @@ async def test_positions_are_those_applied_until_records_are_queued() -> None:
         worker.join().may_step.set()
 
 
-async def test_fetching_pauses_while_enough_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "QUEUED_RECORDS_MAX", 10)
-    async with running(Worker(prepare=lambda agent: agent.may_step.clear())) as worker:
+async def test_fetching_pauses_while_enough_is_queued() -> None:
+    async with running(Worker(prepare=lambda agent: agent.may_step.clear(), queue_bytes=20 * RECORD_BYTES)) as worker:
         exposures, rewards = both(0)
-        await worker.partitions.put(exposures, [batch(0, 9)])
+        await worker.partitions.put(exposures, [batch(0, 14)])
         assert worker.partitions.wants(exposures)
-        await worker.partitions.put(exposures, [batch(9, 10)])
+        await worker.partitions.put(exposures, [batch(14, 15)])
         assert not worker.partitions.wants(exposures)
         assert worker.partitions.wants(rewards)
         worker.join().may_step.set()

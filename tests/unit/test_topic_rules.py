@@ -68,4 +68,19 @@ def test_existing_sources_decide_how_many_partitions_there_are() -> None:
     del topics[TOPICS.exposures]
     assert sources_partitions(TOPICS, topics, 4) == 6
     del topics[TOPICS.rewards]
+    del topics[TOPICS.join_changelog]
     assert sources_partitions(TOPICS, topics, 4) == 4
+
+
+def test_partitions_added_to_the_sources_are_refused_with_what_to_do() -> None:
+    topics = right()
+    for name in (TOPICS.exposures, TOPICS.rewards):
+        topics[name] = replace(topics[name], partitions=6)
+    count = sources_partitions(TOPICS, topics, 4)
+    errors = problems(TOPICS.specs(), topics, count)
+    assert [(error.topic, error.found) for error in errors] == [
+        (TOPICS.exposures, "6 partitions"),
+        (TOPICS.rewards, "6 partitions"),
+    ]
+    assert errors[0].expected == "4 partitions as when the state was begun: units have moved to other partitions than their state"
+    assert "choose a new --prefix" in errors[0].repair

@@ -111,6 +111,27 @@ def test_inputs_name_the_newest_sequence_number_of_every_partition() -> None:
     assert totals.inputs() == {"0": 8, "2": 4, "10": 5}
 
 
+def test_a_state_begun_anew_replaces_all_that_the_one_before_has_published() -> None:
+    totals = taking(
+        partial(70, cell("a", 100), epoch=1),
+        partial(71, cell("a", 1000), epoch=1, period=1),
+        partial(71, epoch=1, period=COUNTERS, counters={"exposures.applied": 1100}),
+        partial(5, cell("a", 7), partition=1, epoch=1),
+    )
+    assert totals.replace(partial(1, cell("a", 3), epoch=2))
+    assert (trained(totals), totals.counters(), totals.inputs()) == ({"a": (10, 0)}, {}, {"0": 1, "1": 5})
+    assert not totals.replace(partial(72, cell("a", 1001), epoch=1, period=1))
+    assert totals.replace(partial(2, cell("a", 20), epoch=2, period=1))
+    assert trained(totals) == {"a": (30, 0)}
+
+
+def test_without_epochs_a_state_begun_anew_would_not_be_heard() -> None:
+    """The control of the test above."""
+    totals = taking(partial(70, cell("a", 100)), partial(71, cell("a", 1000), period=1))
+    assert not totals.replace(partial(1, cell("a", 3)))
+    assert trained(totals) == {"a": (1100, 0)}
+
+
 def test_the_newest_event_time_is_kept() -> None:
     totals = taking(partial(1, event_ts=100.0), partial(1, partition=1, event_ts=90.0), partial(1, event_ts=500.0))
     assert totals.event_ts == 100.0  # the last one is a replay under a number known already

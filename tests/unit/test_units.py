@@ -303,8 +303,8 @@ def test_no_more_than_so_many_rewards_wait() -> None:
 def test_a_unit_has_no_more_than_so_many_rewards() -> None:
     made = Partition([experiment(**SPEND)]).chunk(exposure())
     made.chunk(*(reward(value=0.01, metric="spend", reward_id=f"r{i}") for i in range(REWARDS_MAX + 1)))
-    assert made.counters() == {"exposures.applied": 1, "rewards.applied": REWARDS_MAX, "rewards.dead": 1}
-    assert dead(made) == [f"unit: 'u': has {REWARDS_MAX} rewards already"]
+    assert made.counters() == {"exposures.applied": 1, "rewards.applied": REWARDS_MAX, "rewards.overflow": 1}
+    assert dead(made) == []
     assert sums(made) == {"a": [1, REWARDS_MAX]}
 
 

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.topics import Topics
 from tests.bench.protocol import Job, Measured, Stopwatch, Sums, run_job
 from tests.reference import PARTITIONS
+
+UNITS, TOTALS = "units", "totals"
 
 
 @dataclass
@@ -44,6 +47,7 @@ async def join_all(job: Job, **settings: Any) -> Measured:
         app = _app(job, directory, settings)
         progress = Progress(job.events, asyncio.get_running_loop().create_future())
         totals = _add_agents(app, Topics(job.prefix), progress)
+        _make_changelogs(job.bootstrap, app.conf.id)
         async with app:
             stopwatch = await progress.done
             return stopwatch.measured(progress.seen, _sums(totals))
@@ -63,13 +67,22 @@ def _app(job: Job, directory: str, settings: dict[str, Any]) -> faust.App:
     )
 
 
+def _make_changelogs(bootstrap: str, app: str) -> None:
+    """Faust would make them too, and wait for ever if its metadata is asked for a moment too soon."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    compacted = {"cleanup.policy": "compact"}
+    changelogs = [NewTopic(f"{app}-{table}-changelog", PARTITIONS, 1, config=compacted) for table in (UNITS, TOTALS)]
+    for made in admin.create_topics(changelogs).values():
+        made.result()
+
+
 def _table(app: faust.App, name: str) -> Any:
     return app.Table(name, partitions=PARTITIONS, options={"driver": "rocksdict"})
 
 
 def _add_agents(app: faust.App, topics: Topics, progress: Progress) -> Any:
     """Declare tables and agents; returns the table of arm totals."""
-    units, totals = _table(app, "units"), _table(app, "totals")
+    units, totals = _table(app, UNITS), _table(app, TOTALS)
 
     def unit_of(event: dict[str, Any]) -> dict[str, Any]:
         return units.get(event["unit"]) or {"arms": {}, "rewarded": [], "early": []}

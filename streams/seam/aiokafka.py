@@ -1,40 +1,37 @@
-"""The one module that leans on private names of Faust 0.15.3 and aiokafka 0.14.0. An upgrade of either is decided here.
+"""aiokafka, bent: consumers that hand out whole record batches, fetches that do not hold up what lags, batches filled in bulk.
 
-Three things are bent:
-
-1. aiokafka's fetcher hands out whole record batches of the topics registered with `read_batches`, decoded by the topic's
-   parser in the consumer's thread, instead of one `ConsumerRecord` a record. Other topics keep the stock path.
-2. Faust's consumer yields one message a fetch and partition (`ChunkedConsumer`), so Faust's cost per message is paid once per
-   thousands of records. Which partitions are fetched, and from where after a rebalance, the `Intake` says.
-3. aiokafka's batch builder is filled in bulk (`build_batches`).
-
-`tests/unit/test_seam.py` holds a contract test for each name used here.
+1. The fetcher hands out whole record batches of the topics registered with `read_batches`, decoded by the topic's parser in the
+   consumer's thread, instead of one `ConsumerRecord` a record. Other topics keep the stock path.
+2. A fetch that leaves partitions out, because what it brought for them before is not taken yet, does not wait at the broker.
+3. The batch builder is filled from below (`build_batches`), and a producer can be closed without its last wait (`abandon`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.producer.message_accumulator import BatchBuilder
-from faust.transport.drivers import TRANSPORTS
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from faust.types import TP, ConsumerMessage
 
-__all__ = ["TRANSPORT_SCHEME", "Batch", "Intake", "build_batches", "install", "read_batches"]
+__all__ = ["Batch", "Room", "abandon", "build_batches", "install", "read_batches"]
 
-TRANSPORT_SCHEME = "chunked"
-FETCH_WAIT_MS = 20
-"""Faust asks the broker to hold an empty fetch for 1.5 s. A fetch that names only caught-up partitions blocks the next one
-to that broker for as long, which halves the throughput while others still lag."""
+PARTIAL_FETCH_WAIT_MS = 20
+"""How long the broker may hold an empty fetch that leaves partitions out. The fetcher has one fetch under way to a broker: the
+next one, that names them again, has to wait for it, which at `fetch_max_wait_ms` halves the throughput while they lag."""
 
 RECORD_OVERHEAD_BYTES = 24
 BATCH_OVERHEAD_BYTES = 100
+
+
+def install() -> None:
+    """Have every consumer of this process made from the classes below. Idempotent."""
+    fetcher.PartitionRecords, fetcher.FetchResult = _BatchRecords, _BatchResult
+    consumer.Fetcher = _Fetcher
 
 
 class Batch:
@@ -48,6 +45,21 @@ class Batch:
     def __init__(self, base: int, next_: int, count: int, first_ms: int, last_ms: int, payload: Any) -> None:
         self.base, self.next, self.count = base, next_, count
         self.first_ms, self.last_ms, self.payload = first_ms, last_ms, payload
+
+
+class Room(int):
+    """How many records a poll may take in all; and, beyond what aiokafka knows, of `each` partition. Both are at least 1."""
+
+    each: int
+
+    def __new__(cls, total: int, each: int) -> Room:
+        room = super().__new__(cls, total)
+        room.each = each
+        return room
+
+    def __sub__(self, taken: int) -> Room:
+        """What is left when one partition's are taken."""
+        return Room(int(self) - taken, self.each)
 
 
 Parser = Callable[[list[Any]], Any]
@@ -114,16 +126,20 @@ class _BatchResult(fetcher.FetchResult):  # type: ignore[misc]
             return super().getall(max_records)
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
-        out = _Batches()
+        out, most = _Batches(), max_records
+        if isinstance(max_records, Room):
+            most = min(max_records, max_records.each)
         for batch in self._partition_records or ():
             out.append(batch)
             out.records += batch.count
             self._update_position()
-            if max_records is not None and out.records >= max_records:
+            if most is not None and out.records >= most:
                 break
         else:
             self._update_position()
             self._partition_records = None
+        if max_records is not None:  # the last batch may have more, and the fetcher takes no debts
+            out.records = min(out.records, max_records)
         return out
 
 
@@ -139,105 +155,15 @@ class _Batches(list[Batch]):
         return super().__len__() > 0
 
 
-class Intake(Protocol):
-    """What the worker tells the transport; all methods run on the event loop of the app."""
+class _Fetcher(fetcher.Fetcher):  # type: ignore[misc]
+    @property
+    def _fetch_max_wait_ms(self) -> int:
+        """Read for each request. Records still held are of partitions that the request leaves out."""
+        return min(self._whole_fetch_wait_ms, PARTIAL_FETCH_WAIT_MS) if self._records else self._whole_fetch_wait_ms
 
-    def wants(self, tp: TP) -> bool:
-        """Whether more records of this partition may be fetched now."""
-
-    def applied(self, tp: TP) -> int | None:
-        """Offset to report as committed (for lag tools only)."""
-
-    async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
-        """Where each assigned partition is to be read from after a rebalance."""
-
-
-class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Without tables Faust picks round-robin, which does not keep a unit's exposures and rewards on one worker.
-        self._assignor = self.app.assignor
-        consumer._partition_assignment_strategy = [self.app.assignor]
-        consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
-
-
-class _NothingRead(dict[TP, int]):
-    """In place of Faust's offsets last read, below which it drops messages.
-
-    A message under way when somebody seeks back sets its mark after the seek, and what is then fetched again would be dropped.
-    What was read already, `streams.queues` tells.
-    """
-
-    def __getitem__(self, tp: TP) -> None:  # type: ignore[override]
-        return None
-
-
-class ChunkedConsumer(Consumer):  # type: ignore[misc]
-    """Faust's consumer, with one message a fetch and partition: its value is the list of `Batch`es."""
-
-    pause_s = 0.01
-    """Rest after a small fetch, so that the next one is larger."""
-    small_fetch_records = 2000
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._read_offset = _NothingRead()
-
-    def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        if not self.flow_active:
-            await self.wait(self.can_resume_flow)
-        intake: Intake = self.app.intake
-        generation = self.app.consumer_generation_id
-        assigned = set(self._get_active_partitions())
-        wanted = {tp for tp in assigned if intake.wants(tp)}
-        if not wanted:  # an empty set would mean: all
-            await self.sleep(0.005 if assigned else 0.1)
-            return
-        fetched = await self._getmany(wanted, timeout if wanted == assigned else FETCH_WAIT_MS / 1000) or {}
-        records = 0
-        for tp, batches in fetched.items():
-            if not self.flow_active or self.should_stop or self.app.consumer_generation_id != generation:
-                return  # dropped on purpose: every rebalance is followed by perform_seek
-            if batches:
-                records += len(batches)
-                yield tp, _message(tp, batches, generation)
-        if records < self.small_fetch_records:
-            await self.sleep(self.pause_s)
-
-    async def perform_seek(self) -> None:
-        await self.seek_wait(dict(await self.app.intake.positions(set(self.assignment()))))
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Chunks jump offsets; Faust would expand each jump into one integer a record."""
-
-    def _new_offset(self, tp: TP) -> int | None:
-        self._acked[tp].clear()
-        self._acked_index[tp].clear()
-        return self.app.intake.applied(tp)
-
-
-def _message(tp: TP, batches: list[Batch], generation: int) -> ConsumerMessage:
-    last = batches[-1]
-    return ConsumerMessage(
-        tp.topic, tp.partition, last.next - 1, last.last_ms / 1000, 0, [], None, batches, None, 0, 0, tp, generation_id=generation
-    )
-
-
-class ChunkedTransport(Transport):  # type: ignore[misc]
-    """The aiokafka transport with the chunked consumer."""
-
-    Consumer = ChunkedConsumer
-
-
-def install() -> None:
-    """Register the transport and the batch reader. Idempotent."""
-    TRANSPORTS.aliases[TRANSPORT_SCHEME] = f"{__name__}:ChunkedTransport"
-    fetcher.PartitionRecords, fetcher.FetchResult = _BatchRecords, _BatchResult
+    @_fetch_max_wait_ms.setter
+    def _fetch_max_wait_ms(self, wait_ms: int) -> None:
+        self._whole_fetch_wait_ms = wait_ms
 
 
 def build_batches(
@@ -266,3 +192,10 @@ def build_batches(
         batch.close()
         batches.append(batch)
     return batches
+
+
+async def abandon(producer: AIOKafkaProducer) -> None:
+    """Close without sending what is left: aiokafka's own `stop` waits for Kafka without end."""
+    producer._closed = True
+    await producer._sender.close()
+    await producer.client.close()

@@ -1,0 +1,176 @@
+"""The sums and counters of one partition, and how a unit's record moves them when what it says changes. Pure.
+
+The hot loops of `streams.join.fold` add first events in place. Everything else goes through here: `revise` and `put_reward`
+change a record and remember it, `settle` brings sums and counters to what it now says, once however often it changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from allocator.moments import layout_of
+from streams.join.cells import CELL_PREFIX, CellName, Cells
+from streams.join.kinds import KIND_PREFIX, Kind, Kinds
+from streams.join.outcomes import OUTCOMES, Outcome
+from streams.join.plan import MetricPlan, Plan
+from streams.join.slots import Slot
+from streams.join.units import CELL, ENTRIES, REWARDS, Entry, Record, W, Y, outcome_of, values_of
+from streams.records import COUNTERS, Exposure
+
+__all__ = ["COUNTS_PREFIX", "Account"]
+
+COUNTS_PREFIX = b"\x00counts"
+
+Tally = Counter[tuple[str, Outcome]]
+
+
+class Account:
+    """Cells, kinds and counters."""
+
+    def __init__(self) -> None:
+        self.cells, self.kinds = Cells(), Kinds()
+        self.plans: Mapping[str, Plan] = {}
+        self.counts: dict[str, list[int]] = {}
+        """Events by outcome, by the experiment they name; "" for events that name none or one that is not known."""
+        self.experiment_of: list[str] = []
+        """Of each cell."""
+        self._counted: dict[str, list[int]] = {}
+        self._unsettled: dict[bytes, tuple[Record, Tally | None]] = {}
+
+    def set_plans(self, plans: Mapping[str, Plan]) -> None:
+        """Take over the current specs."""
+        self.plans = plans
+        self.kinds.refresh(plans.values())
+
+    def restore(self, scan: Callable[[bytes], Iterator[tuple[bytes, bytes]]]) -> None:
+        """Take over what `drain` wrote before."""
+        self.cells.restore(scan(CELL_PREFIX))
+        self.experiment_of.extend(name.experiment for name in self.cells.names)
+        self.kinds.restore(scan(KIND_PREFIX))
+        self.kinds.refresh(self.plans.values())
+        for key, value in scan(COUNTS_PREFIX):
+            counts = msgspec.json.decode(value, type=list[int])
+            self.counts[key[len(COUNTS_PREFIX) :].decode()] = counts + [0] * (OUTCOMES - len(counts))  # newer ones come last
+
+    def drain(self, keys: list[bytes], values: list[bytes | None]) -> set[tuple[str, int]]:
+        """Append what changed as changelog records; returns the (experiment, period) pairs whose partials changed."""
+        touched = self.cells.drain(keys, values)
+        self.kinds.drain(keys, values)
+        for experiment, counts in self._counted.items():
+            keys.append(COUNTS_PREFIX + experiment.encode())
+            values.append(msgspec.json.encode(counts))
+            if experiment:
+                touched.add((experiment, COUNTERS))
+        self._counted.clear()
+        return touched
+
+    def counts_of(self, experiment: str) -> list[int]:
+        """The experiment's counters, about to change."""
+        counts = self.counts.get(experiment)
+        if counts is None:
+            counts = self.counts[experiment] = [0] * OUTCOMES
+        self._counted[experiment] = counts
+        return counts
+
+    def heat(self, cell: int) -> list[int]:
+        """The cell's sums, about to change."""
+        sums = self.cells.hot[cell] = self.cells.sums[cell]
+        return sums
+
+    def cell(self, plan: Plan, name: CellName) -> int:
+        """The cell's number."""
+        cell = self.cells.intern(name, plan.layout.metrics)
+        if cell == len(self.experiment_of):
+            self.experiment_of.append(plan.name)
+            self.heat(cell)
+        return cell
+
+    def wanted(self, kind: Kind, cell: int) -> MetricPlan | None:
+        """What the cell's experiment does with rewards of the kind."""
+        wanted = kind.wanted_by.get(self.experiment_of[cell])
+        if wanted is not None:
+            kind.in_cell[cell] = wanted
+        return wanted
+
+    def put_reward(self, key: bytes, record: Record, reward_id: str, reward: tuple[int, float, float]) -> None:
+        """A further or a corrected reward. What becomes of the unit's others does not depend on it."""
+        former = record[REWARDS].get(reward_id)
+        record[REWARDS][reward_id] = reward
+        for n, (number, ts, value) in ((1, reward), (-1, former)) if former else ((1, reward),):
+            kind = self.kinds.all[number]
+            self.counts_of(kind.experiment)[outcome_of(record[ENTRIES], self.experiment_of, kind, ts, value)] += n
+        self._unsettled[key] = record, None
+
+    def revise(self, key: bytes, record: Record, change: Callable[[], Any]) -> None:
+        """Change the record's entries, and with them what becomes of its rewards."""
+        if key not in self._unsettled:
+            self._unsettled[key] = record, self._outcomes(record)
+        change()
+
+    def settle(self) -> None:
+        """Bring counters and sums to what the events of the records that were changed now amount to."""
+        for record, before in self._unsettled.values():
+            self._bring(record)
+            if before is not None:
+                after = self._outcomes(record)
+                for experiment, outcome in before.keys() | after.keys():
+                    self.counts_of(experiment)[outcome] += after[experiment, outcome] - before[experiment, outcome]
+        self._unsettled.clear()
+
+    def leave(self, entry: Entry) -> None:
+        """Take the unit out of its cell for good."""
+        layout = self.plans[self.experiment_of[entry[CELL]]].layout
+        self._move(entry, [0] * layout.metrics)
+        layout.enter(self.heat(entry[CELL]), entry[W], -1)
+        entry[Y] = None
+
+    def replace(self, entry: Entry, cell: int, x: Exposure, weight: int) -> None:
+        """An earlier exposure to the same arm takes the entry's place."""
+        metrics = self.plans[x.experiment].layout.metrics
+        self.leave(entry)
+        entry[:] = [cell, x.ts, x.exposure_id, weight, [0] * metrics]
+        self.plans[x.experiment].layout.enter(self.heat(cell), weight)
+
+    def give_up(self, record: Record) -> None:
+        """No exposure came for the rewards that still wait in a record that is going."""
+        for (experiment, outcome), n in self._outcomes(record).items():
+            if outcome is Outcome.REWARD_WAITING:
+                counts = self.counts_of(experiment)
+                counts[Outcome.REWARD_WAITING] -= n
+                counts[Outcome.REWARD_UNMATCHED] += n
+
+    def count_tallied(self, filled: Iterable[tuple[Slot, int]]) -> None:
+        """Bring sums and counters to what the hot loops have only tallied, given the slots with how many units entered."""
+        for slot, units in filled:
+            experiment = self.experiment_of[slot.cell]
+            layout_of(slot.metrics).enter(self.heat(slot.cell), slot.weight, units)
+            self.counts_of(experiment)[Outcome.EXPOSURE_APPLIED] += units
+        for experiment, rewards in self.kinds.take_applied():
+            self.counts_of(experiment)[Outcome.REWARD_APPLIED] += rewards
+
+    def _outcomes(self, record: Record) -> Tally:
+        entries, kinds = record[ENTRIES], self.kinds.all
+        return Counter(
+            (kinds[kind].experiment, outcome_of(entries, self.experiment_of, kinds[kind], ts, value))
+            for kind, ts, value in record[REWARDS].values()
+        )
+
+    def _bring(self, record: Record) -> None:
+        """Bring every entry's metric vector, and with it the sums, to what the record says."""
+        for entry in record[ENTRIES]:
+            experiment = self.experiment_of[entry[CELL]]
+            plan = self.plans.get(experiment)
+            if plan is None or entry[Y] is None:
+                continue
+            wanted = values_of(entry, experiment, self.kinds.all, record[REWARDS], plan.layout.metrics)
+            self._move(entry, wanted)
+
+    def _move(self, entry: Entry, wanted: list[int]) -> None:
+        layout = self.plans[self.experiment_of[entry[CELL]]].layout
+        for j, new in enumerate(wanted):
+            if new != entry[Y][j]:
+                layout.change(self.heat(entry[CELL]), entry[W], entry[Y], j, new)

@@ -1,0 +1,277 @@
+"""From a reward sent to the weights in a router that contain it, at a steady rate.
+
+The load is exposures and rewards in equal parts, spread evenly over time and over ten experiments whose arms are equally good, so
+that P(best) never settles. Without warm-up, floor, dead-band and limited shift, every decision changes some share by a millionth
+and is published. `publish_interval` is 100 ms.
+
+Which weights contain a reward is read from what everybody can read:
+
+1. Rewards of one experiment in one partition are counted in the order in which they were sent. A partial's cumulative counter
+   `rewards.applied` of k therefore contains the first k of them, and its `seq` is the commit that counted them.
+2. Weights list under `inputs` the newest `seq` of every partition they were decided on.
+3. So the reward is in the first weights of its experiment with inputs[partition] ≥ the `seq` of the first partial with it.
+
+The clock starts when the reward was due to be sent, not when a late sender got to it, and stops when the router's `on_update` is
+called with these weights, which `assign` uses from then on. Where no decision followed because nothing changed, waiting for the
+next one is in it. A unit's reward is sent a second after its exposure. Rewards of the first seconds are left out; one that no
+weights contain at the end makes the run WRONG. The load and the router share a process beside the worker's and the broker's: on
+two cores the three of them wait for each other, and that is in the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import threading
+import time
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import quantiles
+from typing import Any
+
+import msgspec
+import orjson
+from confluent_kafka import Producer
+from rich.table import Table
+
+from allocator.weights import Weights
+from streams.partitioning import partitions_of
+from streams.records import COUNTERS, Partial
+from streams.router import Router
+from streams.topics import Topics
+from tests.bench.following import following
+from tests.bench.protocol import cpu_s
+from tests.bench.report import Verdict, at_most, machine, new_table, progress, publish
+from tests.bench.rich import make_topics
+from tests.bench.stage import Stage, stage
+from tests.bench.worker import TimedWorker
+from tests.reference import ARMS, PARTITIONS
+
+__all__ = ["Found", "Seen", "add_options", "latencies", "main"]
+
+RATE, SECONDS, WARM_UP_S, EXPERIMENTS = 10_000, 30.0, 5.0, 10
+TICK_S = 0.005
+REWARD_AFTER_S = 1.0
+ALL_SEEN_TIMEOUT_S = 30.0
+P99_MS_MAX = 250.0
+
+Slot = tuple[str, int]
+"""(experiment, partition)"""
+
+
+@dataclass
+class Seen:
+    """What was sent and what was seen, in order. Times are of one monotonic clock."""
+
+    sent: dict[Slot, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When each reward was due."""
+    counted: dict[Slot, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """(rewards applied, seq) of each partial."""
+    weights: dict[str, list[tuple[float, Mapping[str, int]]]] = field(default_factory=lambda: defaultdict(list))
+    """(when, inputs) of each publication."""
+    sender_late_s: float = 0.0
+    """The most the sender was behind."""
+
+
+class Found(msgspec.Struct, kw_only=True):
+    """What was measured, milliseconds."""
+
+    rewards: int
+    missing: int
+    """Rewards that no weights contain."""
+    events_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+    worker_cpu_share: float
+    """Of one core."""
+    publications_per_s: float
+    sender_late_ms_max: float
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of this bench."""
+    parser.add_argument("--rate", type=int, default=RATE, help=f"events a second (default {RATE:,})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"how long, after the warm-up (default {SECONDS:g})")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_S, help=f"seconds left out (default {WARM_UP_S:g})")
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS, help=f"default {EXPERIMENTS}")
+    parser.add_argument("--publish-interval", default="100ms", help="of every experiment (default 100ms)")
+
+
+def main(options: argparse.Namespace) -> bool:
+    """Run the load and print the percentiles. Whether every reward was seen in weights."""
+    before = machine()
+    with stage(options.bootstrap) as on:
+        make_topics(on.bootstrap, Topics(on.prefix), PARTITIONS, _specs(options.experiments, options.publish_interval))
+        worker = TimedWorker(on.bootstrap, on.prefix, on.directory / "worker")
+        with worker.running():
+            found = asyncio.run(_measure(on, worker, options))
+            worker.stop()
+    title = f"Reward sent → weights in a router, {options.rate:,} events/s, publish_interval {options.publish_interval}"
+    publish({"bench": "latency", "found": found, **before}, [_table(found, title)], [_verdict(found)], as_json=options.json)
+    return found.missing == 0
+
+
+def _specs(experiments: int, publish_interval: str) -> list[dict[str, Any]]:
+    constraints = {"floor": 0, "warmup": 0, "max_shift": 1, "dead_band": 0}
+    spec = {"arms": list(ARMS), "metrics": {"thumbs_up": "binary"}, "publish_interval": publish_interval}
+    return [{"experiment": f"exp-{e}", **spec, "constraints": constraints} for e in range(experiments)]
+
+
+async def _measure(on: Stage, worker: TimedWorker, options: argparse.Namespace) -> Found:
+    """Send, watch, and wait until everything was seen."""
+    seen, over, news = Seen(), threading.Event(), asyncio.Event()
+    load = Load.of(options.rate, options.warm_up + options.seconds + REWARD_AFTER_S, options.experiments)
+
+    def take(weights: Weights) -> None:
+        seen.weights[weights.experiment].append((time.monotonic(), weights.inputs))
+        news.set()
+
+    watcher = threading.Thread(target=_watch_partials, args=(on, seen, over), name="partials")
+    async with Router(on.bootstrap, prefix=on.prefix) as router:
+        router.on_update.append(take)
+        watcher.start()
+        try:
+            progress.print(f"{options.rate:,} events/s for {options.warm_up + options.seconds:g} s …")
+            began, cpu = time.monotonic(), cpu_s(worker.pid())
+            sent = await _send(on, seen, load, began)
+            ended, cpu = time.monotonic(), cpu_s(worker.pid()) - cpu
+            await _until_all_seen(seen, news)
+        finally:
+            over.set()
+            watcher.join()
+    waited, missing = latencies(seen, since=began + options.warm_up + REWARD_AFTER_S)
+    publications = sum(began <= at <= ended for of_one in seen.weights.values() for at, _ in of_one)
+    percentiles = [1000 * q for q in quantiles(waited, n=100)] if len(waited) > 1 else [float("inf")] * 99
+    return Found(
+        rewards=len(waited),
+        missing=missing,
+        events_per_s=sent / (ended - began),
+        p50_ms=percentiles[49],
+        p95_ms=percentiles[94],
+        p99_ms=percentiles[98],
+        max_ms=1000 * max(waited, default=float("inf")),
+        worker_cpu_share=cpu / (ended - began),
+        publications_per_s=publications / (ended - began),
+        sender_late_ms_max=1000 * seen.sender_late_s,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent: one unit after another, with its experiment, its arm and its partition; `per_s` units a second."""
+
+    units: list[str]
+    experiments: list[str]
+    arms: list[str]
+    partitions: list[int]
+    per_s: int
+
+    @classmethod
+    def of(cls, rate: int, seconds: float, experiments: int) -> Load:
+        """Units for so many seconds, each of two events."""
+        per_s = rate // 2
+        units = [f"u-{i:09d}" for i in range(int(seconds * per_s))]
+        placed = partitions_of([unit.encode() for unit in units], PARTITIONS).tolist()
+        names = [f"exp-{i % experiments}" for i in range(len(units))]
+        arms = [ARMS[i // experiments % len(ARMS)] for i in range(len(units))]
+        return cls(units, names, arms, placed, per_s)
+
+    def exposure(self, i: int, ts: float) -> bytes:
+        """The record of unit i."""
+        record = {"experiment": self.experiments[i], "unit": self.units[i], "arm": self.arms[i], "propensity": 0.25, "ts": ts}
+        return orjson.dumps({**record, "exposure_id": f"x-{i}"})
+
+    def reward(self, i: int, ts: float) -> bytes:
+        """0 or 1 without regard to the arm."""
+        value = i * 2_654_435_761 >> 20 & 1
+        record = {"experiment": self.experiments[i], "unit": self.units[i], "metric": "thumbs_up", "value": value, "ts": ts}
+        return orjson.dumps({**record, "reward_id": f"r-{i}"})
+
+
+async def _send(on: Stage, seen: Seen, load: Load, began: float) -> int:
+    """A unit's exposure with the reward of the unit exposed a while before; returns how many events were sent."""
+    topics, behind = Topics(on.prefix), int(REWARD_AFTER_S * load.per_s)
+    producer = Producer({"bootstrap.servers": on.bootstrap, "linger.ms": 5, "compression.type": "lz4"})
+    epoch, tick = time.time() - time.monotonic(), max(1, int(TICK_S * load.per_s))
+    for i, unit in enumerate(load.units):
+        due = began + i / load.per_s
+        if i % tick == 0:
+            producer.poll(0)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            seen.sender_late_s = max(seen.sender_late_s, time.monotonic() - due)
+        producer.produce(topics.exposures, load.exposure(i, epoch + due), unit, partition=load.partitions[i])
+        if (of := i - behind) >= 0:
+            seen.sent[load.experiments[of], load.partitions[of]].append(due)
+            producer.produce(topics.rewards, load.reward(of, epoch + due), load.units[of], partition=load.partitions[of])
+    assert await asyncio.to_thread(producer.flush, 60) == 0, "not every event was delivered"
+    return 2 * len(load.units) - behind
+
+
+def _watch_partials(on: Stage, seen: Seen, over: threading.Event) -> None:
+    """Note how many rewards each partial has counted."""
+    decode = msgspec.json.Decoder(Partial).decode
+    with following(on.bootstrap, Topics(on.prefix).partials) as consumer:
+        while not over.is_set():
+            message = consumer.poll(0.2)
+            if message is None or message.error() is not None or not (message.key() or b"").endswith(b"|%d" % COUNTERS):
+                continue
+            partial = decode(message.value() or b"")
+            applied = partial.counters.get("rewards.applied", 0)
+            seen.counted[partial.experiment, partial.partition].append((applied, partial.seq))
+
+
+async def _until_all_seen(seen: Seen, news: asyncio.Event) -> None:
+    """Return when some weights contain the last reward, or when they should have."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ALL_SEEN_TIMEOUT_S):
+            while latencies(seen, since=0.0)[1]:
+                news.clear()
+                await news.wait()
+
+
+def latencies(seen: Seen, since: float) -> tuple[list[float], int]:
+    """Seconds that each reward due at `since` or later took, and how many of all rewards are in no weights."""
+    waited: list[float] = []
+    missing = 0
+    for (experiment, partition), due in seen.sent.items():
+        published = seen.weights.get(experiment, [])
+        taken = 0
+        for at, inputs in published:
+            contained = _contained(seen.counted.get((experiment, partition), []), inputs.get(str(partition), 0))
+            waited.extend(at - sent for sent in due[taken:contained] if sent >= since)
+            taken = max(taken, contained)
+        missing += len(due) - taken
+    return waited, missing
+
+
+def _contained(counted: Sequence[tuple[int, int]], seq: int) -> int:
+    """Rewards that the partials up to commit `seq` have counted."""
+    known = bisect_right(counted, seq, key=lambda partial: partial[1])
+    return counted[known - 1][0] if known else 0
+
+
+def _verdict(found: Found) -> Verdict:
+    return at_most("p99:", found.p99_ms, P99_MS_MAX, "ms")
+
+
+def _table(found: Found, title: str) -> Table:
+    table = new_table(title, ["what"], ["figure"])
+    for what, figure in (
+        ("rewards", f"{found.rewards:,}"),
+        ("in no weights", "0" if not found.missing else f"[bold red]{found.missing:,}: WRONG[/]"),
+        ("events/s", f"{found.events_per_s:,.0f}"),
+        ("p50, ms", f"{found.p50_ms:.0f}"),
+        ("p95, ms", f"{found.p95_ms:.0f}"),
+        ("p99, ms", f"{found.p99_ms:.0f}"),
+        ("slowest, ms", f"{found.max_ms:.0f}"),
+        ("worker, % of a core", f"{100 * found.worker_cpu_share:.0f}"),
+        ("weights published/s", f"{found.publications_per_s:.0f}"),
+        ("sender at most late, ms", f"{found.sender_late_ms_max:.0f}"),
+    ):
+        table.add_row(what, figure)
+    return table
