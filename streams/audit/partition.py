@@ -21,6 +21,7 @@ from allocator.experiment import Experiment
 from streams.audit.log import Log
 from streams.audit.refused import Refused, read_refused
 from streams.join.astray import homes, part
+from streams.join.chunk import fold_chunk
 from streams.join.cut import Chunk, cut
 from streams.join.decode import Events, decoder_of
 from streams.join.fold import Fold
@@ -31,7 +32,6 @@ from streams.records import Exposure, Reward
 from streams.seam import Batch
 from streams.state import Checkpoint, Store
 from streams.state.ledger import CHECKPOINT
-from streams.state.store import escape_all
 from streams.topics import Topics
 
 __all__ = ["Incomplete", "PartitionRebuild"]
@@ -39,7 +39,6 @@ __all__ = ["Incomplete", "PartitionRebuild"]
 CHUNK_RECORDS_MAX = 2_000
 """Of each source: less than a worker that is behind takes at once, so that both topics are met nearly in the order of time."""
 QUEUED_RECORDS_MAX = 20_000
-SWEPT_MAX = 5_000
 
 OUTCOMES = (
     (Outcome.EXPOSURE_DEAD, Outcome.EXPOSURE_FORWARDED),
@@ -147,14 +146,8 @@ class PartitionRebuild:
         """Step 4, as `JoinAgent` does it."""
         fold, store = self._fold, self.store
         applied = {tp.topic: bs[-1].next for tp, bs in zip((self._exposures, self._rewards), chunk, strict=True) if bs}
-        horizon_s = max((plan.horizon_s for plan in fold.plans.values()), default=0.0)
-        fold.evict(self._sweep.stale(fold.watermark, horizon_s, SWEPT_MAX) if horizon_s else [])
-        units = list({key for batches in chunk for batch in batches for key in batch.payload.events.keys})
-        fold.begin(dict(zip(units, store.get_many(escape_all(units)), strict=True)))
-        for batch in chunk[0]:
-            fold.exposures(batch.payload.events)
-        for batch in chunk[1]:
-            fold.rewards(batch.payload.events)
+        exposures, rewards = ([batch.payload.events for batch in batches] for batches in chunk)
+        fold_chunk(fold, store, self._sweep, exposures, rewards)
         for name, outcome in (counted for batches in chunk for batch in batches for counted in batch.payload.counted):
             fold.count(name, outcome)
         fold.take_dead()

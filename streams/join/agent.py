@@ -13,19 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.join.astray import forwards, homes, part
+from streams.join.chunk import fold_chunk
 from streams.join.cut import Chunk, cut
 from streams.join.decode import DeadLetter, E, Events
 from streams.join.fold import REWARDS_MAX, Fold
 from streams.join.outcomes import Outcome, label
 from streams.join.reasons import reason_class
-from streams.join.sweep import LOOKS_PER_EVENT, Sweep
+from streams.join.sweep import Sweep
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
 from streams.queues import SourceQueue
 from streams.records import COUNTERS, Partial, encode
 from streams.specs import Specs
 from streams.state import Ledger, Output
-from streams.state.store import escape_all
 from streams.topics import Topics
 
 __all__ = ["JoinAgent", "JoinSettings"]
@@ -97,14 +97,9 @@ class JoinAgent:
         await self._process(chunk)
         return 0
 
-    def _stale(self, budget: int) -> list[tuple[bytes, bytes]]:
-        """Some more units that can be forgotten, after a look at so many records."""
-        horizon_s = max((plan.horizon_s for plan in self.fold.plans.values()), default=0.0)
-        return self._sweep.stale(self.fold.watermark, horizon_s, budget) if horizon_s else []
-
     async def _rest(self, waiting: bool) -> float | None:
         """Nothing to fold: publish what is dirty and due, sweep, and say when to look again."""
-        if stale := self._stale(SWEPT_AT_REST):
+        if stale := self._sweep.stale(self.fold.watermark, self.fold.horizon_s, SWEPT_AT_REST):
             self.fold.evict(stale)
             keys, values, touched = self.fold.end()
             self._dirty |= touched
@@ -150,19 +145,13 @@ class JoinAgent:
         fold = self.fold
         exposures, rewards = ([batch.payload for batch in batches] for batches in chunk)
         applied = {topic: batches[-1].next for topic, batches in zip(self._topics, chunk, strict=True) if batches}
-        fold.evict(self._stale(LOOKS_PER_EVENT * sum(batch.count for batches in chunk for batch in batches)))
-        units = list(set().union(*(events.keys for events in (*exposures, *rewards))))
         sent_on: list[Output] = []
-        if elsewhere := homes(units, self.ledger.partition, self._settings.source_partitions):
-            units = [unit for unit in units if unit not in elsewhere]
+        units = set().union(*(events.keys for events in (*exposures, *rewards)))
+        if elsewhere := homes(list(units), self.ledger.partition, self._settings.source_partitions):
             exposures, sent_exposures = self._send_on(self._topics[0], exposures, elsewhere, Outcome.EXPOSURE_FORWARDED)
             rewards, sent_rewards = self._send_on(self._topics[1], rewards, elsewhere, Outcome.REWARD_FORWARDED)
             sent_on = [*sent_exposures, *sent_rewards]
-        fold.begin(dict(zip(units, self.ledger.store.get_many(escape_all(units)), strict=True)))
-        for events in exposures:
-            fold.exposures(events)
-        for events in rewards:
-            fold.rewards(events)
+        fold_chunk(fold, self.ledger.store, self._sweep, exposures, rewards)
         self._warn_of_crowded()
         exposures_dead, rewards_dead = fold.take_dead()
         keys, values, touched = fold.end()

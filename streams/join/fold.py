@@ -68,6 +68,8 @@ class Fold:
         self._account = Account()
         self.cells, self.counts = self._account.cells, self._account.counts
         self.plans: dict[str, Plan] = {}
+        self.horizon_s = 0.0
+        """The longest of any experiment: what is older concerns nobody."""
         self.exposures_mark = self.rewards_mark = 0.0
         """Event time reached in each topic. An event whose horizon ended before its topic's mark is late."""
         self.dead_exposures: list[DeadLetter] = []
@@ -85,6 +87,7 @@ class Fold:
     def set_experiments(self, experiments: Mapping[str, Experiment]) -> None:
         """Take over the current specs."""
         self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
+        self.horizon_s = max((plan.horizon_s for plan in self.plans.values()), default=0.0)
         self._account.set_plans(self.plans)
         self._slots = Slots()
 

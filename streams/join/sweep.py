@@ -53,7 +53,7 @@ class Sweep:
 
     def stale(self, watermark: float, horizon_s: float, budget: int) -> list[tuple[bytes, bytes]]:
         """Go on for at most `budget` records; the keys (as stored) and values of those whose deadline has passed."""
-        if not budget:  # a chunk in which nothing can be seen
+        if not budget or not horizon_s:  # a chunk in which nothing can be seen; nothing that says how long anything is of use
             return []
         if self._next_key is None:
             if watermark < self._next_at:

@@ -50,7 +50,7 @@ from tests.bench.stage import Stage, stage
 from tests.bench.worker import TimedWorker
 from tests.reference import ARMS, PARTITIONS
 
-__all__ = ["Found", "Seen", "add_options", "latencies", "main"]
+__all__ = ["Found", "Seen", "add_options", "latencies", "main", "until_counted"]
 
 RATE, SECONDS, WARM_UP_S, EXPERIMENTS = 10_000, 30.0, 5.0, 10
 TICK_S = 0.005
@@ -70,6 +70,8 @@ class Seen:
     """When each reward was due."""
     counted: dict[Slot, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """(rewards applied, seq) of each partial."""
+    heard: dict[Slot, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When each of these partials reached its reader."""
     weights: dict[str, list[tuple[float, Mapping[str, int]]]] = field(default_factory=lambda: defaultdict(list))
     """(when, inputs) of each publication."""
     sender_late_s: float = 0.0
@@ -80,6 +82,9 @@ class Found(msgspec.Struct, kw_only=True):
     """What was measured, milliseconds."""
 
     rewards: int
+    partial_p50_ms: float
+    partial_p99_ms: float
+    """Until the committed partial that counts it has reached a reader: the join's share of it."""
     missing: int
     """Rewards that no weights contain."""
     events_per_s: float
@@ -138,19 +143,23 @@ async def _measure(on: Stage, worker: TimedWorker, options: argparse.Namespace) 
         try:
             progress.print(f"{options.rate:,} events/s for {options.warm_up + options.seconds:g} s …")
             began, cpu = time.monotonic(), cpu_s(worker.pid())
-            sent = await _send(on, seen, load, began)
+            await _send(on, seen, load, began)
             ended, cpu = time.monotonic(), cpu_s(worker.pid()) - cpu
             await _until_all_seen(seen, news)
         finally:
             over.set()
             watcher.join()
-    waited, missing = latencies(seen, since=began + options.warm_up + REWARD_AFTER_S)
+    since = began + options.warm_up + REWARD_AFTER_S
+    waited, missing = latencies(seen, since)
+    partials = _percentiles(until_counted(seen, since))
     publications = sum(began <= at <= ended for of_one in seen.weights.values() for at, _ in of_one)
-    percentiles = [1000 * q for q in quantiles(waited, n=100)] if len(waited) > 1 else [float("inf")] * 99
+    percentiles = _percentiles(waited)
     return Found(
         rewards=len(waited),
+        partial_p50_ms=partials[49],
+        partial_p99_ms=partials[98],
         missing=missing,
-        events_per_s=sent / (ended - began),
+        events_per_s=2 * len(waited) / (ended - since),
         p50_ms=percentiles[49],
         p95_ms=percentiles[94],
         p99_ms=percentiles[98],
@@ -193,8 +202,8 @@ class Load:
         return orjson.dumps({**record, "reward_id": f"r-{i}"})
 
 
-async def _send(on: Stage, seen: Seen, load: Load, began: float) -> int:
-    """A unit's exposure with the reward of the unit exposed a while before; returns how many events were sent."""
+async def _send(on: Stage, seen: Seen, load: Load, began: float) -> None:
+    """A unit's exposure with the reward of the unit exposed a while before."""
     topics, behind = Topics(on.prefix), int(REWARD_AFTER_S * load.per_s)
     producer = Producer({"bootstrap.servers": on.bootstrap, "linger.ms": 5, "compression.type": "lz4"})
     epoch, tick = time.time() - time.monotonic(), max(1, int(TICK_S * load.per_s))
@@ -209,7 +218,6 @@ async def _send(on: Stage, seen: Seen, load: Load, began: float) -> int:
             seen.sent[load.experiments[of], load.partitions[of]].append(due)
             producer.produce(topics.rewards, load.reward(of, epoch + due), load.units[of], partition=load.partitions[of])
     assert await asyncio.to_thread(producer.flush, 60) == 0, "not every event was delivered"
-    return 2 * len(load.units) - behind
 
 
 def _watch_partials(on: Stage, seen: Seen, over: threading.Event) -> None:
@@ -222,7 +230,9 @@ def _watch_partials(on: Stage, seen: Seen, over: threading.Event) -> None:
                 continue
             partial = decode(message.value() or b"")
             applied = partial.counters.get("rewards.applied", 0)
-            seen.counted[partial.experiment, partial.partition].append((applied, partial.seq))
+            slot = partial.experiment, partial.partition
+            seen.heard[slot].append(time.monotonic())
+            seen.counted[slot].append((applied, partial.seq))
 
 
 async def _until_all_seen(seen: Seen, news: asyncio.Event) -> None:
@@ -249,6 +259,22 @@ def latencies(seen: Seen, since: float) -> tuple[list[float], int]:
     return waited, missing
 
 
+def until_counted(seen: Seen, since: float) -> list[float]:
+    """Seconds that each reward due at `since` or later took until a reader had the partial that counts it."""
+    waited: list[float] = []
+    for slot, due in seen.sent.items():
+        taken = 0
+        for (applied, _), at in zip(seen.counted.get(slot, []), seen.heard.get(slot, []), strict=False):
+            waited.extend(at - sent for sent in due[taken:applied] if sent >= since)
+            taken = max(taken, applied)
+    return waited
+
+
+def _percentiles(waited: Sequence[float]) -> list[float]:
+    """The 99 percentiles in milliseconds; infinite without rewards."""
+    return [1000 * q for q in quantiles(waited, n=100)] if len(waited) > 1 else [float("inf")] * 99
+
+
 def _contained(counted: Sequence[tuple[int, int]], seq: int) -> int:
     """Rewards that the partials up to commit `seq` have counted."""
     known = bisect_right(counted, seq, key=lambda partial: partial[1])
@@ -268,6 +294,8 @@ def _table(found: Found, title: str) -> Table:
         ("p50, ms", f"{found.p50_ms:.0f}"),
         ("p95, ms", f"{found.p95_ms:.0f}"),
         ("p99, ms", f"{found.p99_ms:.0f}"),
+        ("of it until the partial: p50, ms", f"{found.partial_p50_ms:.0f}"),
+        ("of it until the partial: p99, ms", f"{found.partial_p99_ms:.0f}"),
         ("slowest, ms", f"{found.max_ms:.0f}"),
         ("worker, % of a core", f"{100 * found.worker_cpu_share:.0f}"),
         ("weights published/s", f"{found.publications_per_s:.0f}"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from deploy.kafka.broker import Broker
+from tests.waiting import until
 
 __all__ = ["Stage", "stage"]
 
@@ -19,7 +20,7 @@ CONFIG = {
     # No compaction: it would fall on whoever runs next, and take away what is to be counted as written.
     "log.cleaner.backoff.ms": str(24 * 3_600_000),
 }
-LISTED_TIMEOUT_S = 10
+LISTED_TIMEOUT_S, DELETED_TIMEOUT_S = 10, 60.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,7 @@ class Stage:
         """Bytes in the logs of all partitions now, those of Kafka's own topics included."""
         if self.log is None:
             return None
-        return sum(
-            segment.stat().st_size
-            for partition in self.log.iterdir()
-            if partition.is_dir() and not partition.name.endswith("-delete")
-            for segment in partition.glob("*.log")
-        )
+        return sum(segment.stat().st_size for partition in self._partitions() for segment in partition.glob("*.log"))
 
     def topics(self) -> set[str]:
         """Names of the topics that carry the prefix, wherever: some peers put words of their own before it."""
@@ -53,6 +49,17 @@ class Stage:
         made = list(self.topics() - keep)
         for deleted in (admin.delete_topics(made) if made else {}).values():
             deleted.result()
+        if self.log is not None:  # the broker answers before it has put them aside
+            until(lambda: not self._held(set(made)), DELETED_TIMEOUT_S, "deleted topics put aside")
+
+    def _held(self, topics: set[str]) -> bool:
+        """Whether a partition of these is among the logs."""
+        return any(path.name.rpartition("-")[0] in topics for path in self._partitions())
+
+    def _partitions(self) -> list[Path]:
+        """Directories of the partitions that are not being deleted."""
+        assert self.log is not None
+        return [path for path in self.log.iterdir() if path.is_dir() and not path.name.endswith("-delete")]
 
     def _admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})

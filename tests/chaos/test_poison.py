@@ -145,7 +145,7 @@ def test_poison_among_good_records(kafka: Broker, prefix: str, tmp_path: Path, t
     sent = Sent(kafka.bootstrap, prefix)
     chaos = runner(kafka, prefix, tmp_path, "--unknown-grace", "0", transactions=transactions)
     with chaos.running(0):
-        chaos.run([Kill(at=0.1, batches=1), Kill(at=0.5, disk="wipe", batches=1)])
+        chaos.run([Kill(at=0.1, batches=1), Kill(at=0.5, disk="wipe", batches=1)] if transactions else [Kill(at=0.1, batches=1)])
         chaos.heal()
     found = letters(kafka.bootstrap, prefix)
     times = Counter(origin for origin, *_ in found)

@@ -16,7 +16,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from confluent_kafka import Producer
 from confluent_kafka import TopicPartition as Offset
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from typer.testing import CliRunner
 
 from deploy.kafka.broker import Broker
@@ -139,8 +139,10 @@ def outside(kafka: Broker, prefix: str) -> Any:
     """What an audit must leave as it is: every topic's ends, and who takes part in the deployment."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     groups = sorted(group.group_id for group in admin.list_consumer_groups().result().valid)
-    topics = sorted(name for name in admin.list_topics(timeout=10).topics if name.startswith(f"{prefix}."))
-    return groups, {name: len(read_topic(kafka.bootstrap, name, "read_uncommitted")) for name in topics}
+    topics = admin.list_topics(timeout=10).topics
+    ours = [Offset(name, p) for name in sorted(topics) if name.startswith(f"{prefix}.") for p in topics[name].partitions]
+    found = admin.list_offsets({tp: OffsetSpec.latest() for tp in ours})
+    return groups, {(tp.topic, tp.partition): done.result().offset for tp, done in found.items()}
 
 
 def newest(kafka: Broker, prefix: str, wanted: Callable[[bytes], bool]) -> tuple[bytes, bytes, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.latency import Seen, latencies
+from tests.bench.latency import Seen, latencies, until_counted
 
 SLOT = ("exp-0", 1)
 
@@ -39,3 +39,9 @@ def test_a_reward_counted_by_a_partial_that_no_weights_contain_is_missing() -> N
 def test_rewards_of_the_warm_up_are_left_out_but_not_forgotten(since: float, waited: list[float]) -> None:
     assert latencies(seen([1.0, 2.0], [(2, 5)], [(3.0, {"1": 5})]), since) == (waited, 0)
     assert latencies(seen([1.0, 2.0], [], []), since)[1] == 2
+
+
+def test_the_joins_share_ends_with_the_partial() -> None:
+    found = seen([1.0, 1.5, 2.0], [(2, 5), (2, 6), (3, 9)], [])
+    found.heard[SLOT] = [2.0, 2.5, 3.5]
+    assert until_counted(found, since=1.2) == [0.5, 1.5]
