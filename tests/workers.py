@@ -122,7 +122,7 @@ def read_topic(bootstrap: str, topic: str, isolation: str = "read_committed") ->
         messages, ended, deadline = [], 0, time.monotonic() + 60
         while ended < len(partitions):
             assert time.monotonic() < deadline, f"{topic} was not read to its end"
-            for message in consumer.consume(1000, 1.0):
+            for message in consumer.consume(1000, 0.05):  # which waits as long for records that will not come
                 if message.error():
                     ended += 1
                 else:

@@ -21,7 +21,7 @@ from allocator.experiment import Experiment
 from streams.audit.log import Log
 from streams.audit.refused import Refused, read_refused
 from streams.join.astray import homes, part
-from streams.join.chunk import fold_chunk
+from streams.join.chunk import fold_chunk, units_of
 from streams.join.cut import Chunk, cut
 from streams.join.decode import Events, decoder_of
 from streams.join.fold import Fold
@@ -147,7 +147,7 @@ class PartitionRebuild:
         fold, store = self._fold, self.store
         applied = {tp.topic: bs[-1].next for tp, bs in zip((self._exposures, self._rewards), chunk, strict=True) if bs}
         exposures, rewards = ([batch.payload.events for batch in batches] for batches in chunk)
-        fold_chunk(fold, store, self._sweep, exposures, rewards)
+        fold_chunk(fold, store, self._sweep, units_of(exposures, rewards), exposures, rewards)
         for name, outcome in (counted for batches in chunk for batch in batches for counted in batch.payload.counted):
             fold.count(name, outcome)
         fold.take_dead()

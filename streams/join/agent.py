@@ -1,8 +1,8 @@
 """The join agent of one partition: cut a chunk, fold it, commit it, and publish the partials that are due.
 
 A step is: fetched → decoded (already, in the consumer's thread) → cut → parted from what is astray → folded → committed; the
-partials, the dead letters and what is forwarded go out in the same transaction. Partials are cumulative and go out at most every
-`partials_interval_s`, whatever the event rate.
+partials, the dead letters and what is forwarded go out in the same transaction. Partials are cumulative; how often they go out
+depends on how often weights may be published, not on the event rate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.join.astray import forwards, homes, part
-from streams.join.chunk import fold_chunk
+from streams.join.chunk import fold_chunk, units_of
 from streams.join.cut import Chunk, cut
 from streams.join.decode import DeadLetter, E, Events
 from streams.join.fold import REWARDS_MAX, Fold
@@ -37,6 +37,8 @@ CROWDED_MAX = 20
 SWEPT_AT_REST = 5000
 """Records the sweep looks at before it lets others do something, when there are no events."""
 REASON_BYTES_MAX = 1000
+PARTIALS_PER_PUBLICATION = 8
+"""How often partials go out in the shortest `publish_interval` of all experiments, so that they add little to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class JoinSettings:
     source_partitions: int
     """Partitions of exposures, and as many of rewards."""
     chunk_records_max: int = 10_000
-    partials_interval_s: float = 0.1
+    partials_interval_s: float = 0.04
     letter_bytes_max: int = 500_000
     """Key and value of a dead letter together; longer ones are cut. What was sent compressed may be too large to be written."""
     unknown_grace_s: float = 5.0
@@ -74,6 +76,7 @@ class JoinAgent:
         self._at_end = lambda topic, offset: at_end(topic, ledger.partition, offset)
         self._dirty: set[tuple[str, int]] = set()
         self._published_at = 0.0
+        self._interval_s = settings.partials_interval_s
         self._specs_seen = -1
         self._given_up: dict[str, None] = {}
         self._warned = False
@@ -112,7 +115,7 @@ class JoinAgent:
         if self._sweep.walking:
             pauses.append(0.01)
         if self._dirty:
-            pauses.append(max(0.001, self._published_at + self._settings.partials_interval_s - time.monotonic()))
+            pauses.append(max(0.001, self._published_at + self._interval_s - time.monotonic()))
         return min(pauses, default=None)
 
     # -- specs -----------------------------------------------------------------------------------------------
@@ -120,7 +123,10 @@ class JoinAgent:
     def _take_specs(self) -> None:
         if self._specs.changes != self._specs_seen:
             self._specs_seen = self._specs.changes
-            self.fold.set_experiments(self._specs.current)
+            experiments = self._specs.current
+            self.fold.set_experiments(experiments)
+            shortest_s = min((experiment.publish_interval_s for experiment in experiments.values()), default=0.0)
+            self._interval_s = max(self._settings.partials_interval_s, shortest_s / PARTIALS_PER_PUBLICATION)
 
     async def _await_specs(self, chunk: Chunk) -> None:
         """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong one cannot stall everything."""
@@ -146,12 +152,12 @@ class JoinAgent:
         exposures, rewards = ([batch.payload for batch in batches] for batches in chunk)
         applied = {topic: batches[-1].next for topic, batches in zip(self._topics, chunk, strict=True) if batches}
         sent_on: list[Output] = []
-        units = set().union(*(events.keys for events in (*exposures, *rewards)))
-        if elsewhere := homes(list(units), self.ledger.partition, self._settings.source_partitions):
+        units = units_of(exposures, rewards)
+        if elsewhere := homes(units, self.ledger.partition, self._settings.source_partitions):
             exposures, sent_exposures = self._send_on(self._topics[0], exposures, elsewhere, Outcome.EXPOSURE_FORWARDED)
             rewards, sent_rewards = self._send_on(self._topics[1], rewards, elsewhere, Outcome.REWARD_FORWARDED)
             sent_on = [*sent_exposures, *sent_rewards]
-        fold_chunk(fold, self.ledger.store, self._sweep, exposures, rewards)
+        fold_chunk(fold, self.ledger.store, self._sweep, units, exposures, rewards)
         self._warn_of_crowded()
         exposures_dead, rewards_dead = fold.take_dead()
         keys, values, touched = fold.end()
@@ -233,7 +239,7 @@ class JoinAgent:
     # -- partials --------------------------------------------------------------------------------------------
 
     def _partials_due(self) -> bool:
-        return time.monotonic() - self._published_at >= self._settings.partials_interval_s
+        return time.monotonic() - self._published_at >= self._interval_s
 
     def _partial(self, experiment: str, period: int) -> Output:
         fold, partition = self.fold, self.ledger.partition

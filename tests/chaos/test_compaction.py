@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,18 @@ from tests.workers import read_topic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
-UNITS = 20_000
+UNITS = 10_000
 CLEANER = {"log.cleaner.backoff.ms": "100"}
 EAGER = {"cleanup.policy": "compact", "segment.ms": "200", "min.cleanable.dirty.ratio": "0.01"}
 """A segment is closed at the first append after 200 ms, and cleaned at once."""
+
+
+@pytest.fixture(scope="module")
+def cleaning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker whose cleaner hardly rests."""
+    with Broker(tmp_path_factory.mktemp("cleaning"), config=CLEANER) as broker:
+        yield broker
+    shutil.rmtree(broker.directory)
 
 
 def make(kafka: Broker, topic: str, partitions: int, **config: str) -> str:
@@ -58,9 +66,8 @@ def ends(kafka: Broker, topic: str, partitions: int) -> int:
         consumer.close()
 
 
-def test_a_changelog_compacted_under_load(own_kafka: Callable[..., Broker], prefix: str, tmp_path: Path) -> None:
-    kafka = own_kafka(CLEANER)
-    changelog = make(kafka, Topics(prefix).join_changelog, PARTITIONS)
+def test_a_changelog_compacted_under_load(cleaning: Broker, prefix: str, tmp_path: Path) -> None:
+    kafka, changelog = cleaning, make(cleaning, Topics(prefix).join_changelog, PARTITIONS)
     answer, chaos = job(kafka, prefix, UNITS), runner(kafka, prefix, tmp_path)
     with chaos.running(0):
         chaos.run([Kill(at=0.2, batches=1), Kill(at=0.6, disk="old_copy", batches=2)])
@@ -101,11 +108,10 @@ class Ledgers:
 
 
 async def test_a_store_that_missed_a_tombstone_is_wiped(
-    own_kafka: Callable[..., Broker], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cleaning: Broker, prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     install()
-    kafka = own_kafka(CLEANER)
-    changelog = make(kafka, "changelog", 1, **{"delete.retention.ms": "0"})
+    kafka, changelog = cleaning, make(cleaning, f"{prefix}.changelog", 1, **{"delete.retention.ms": "0"})
     ledgers = Ledgers(kafka, changelog, tmp_path)
     await ledgers.commit("a", 1, gone="x", kept="1")
     await ledgers.commit("b", 2, gone=None)
@@ -119,7 +125,7 @@ async def test_a_store_that_missed_a_tombstone_is_wiped(
     assert "wiping" not in caplog.text
     kept_ms = await tombstones_kept_ms(Connection(kafka.bootstrap), [changelog])
     assert await ledgers.state("a", tombstones_kept_ms=kept_ms) == {b"kept": b"2"}
-    assert "deleted since: changelog keeps tombstones for 0 h (delete.retention.ms): wiping it" in caplog.text
+    assert f"deleted since: {changelog} keeps tombstones for 0 h (delete.retention.ms): wiping it" in caplog.text
 
 
 @pytest.mark.parametrize("age_h,wiped", [(11, False), (13, True), (25, True), (-1, True), (None, True)])

@@ -18,7 +18,7 @@ from tests.workers import PROGRAM, WorkerProcess, counters
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
-UNITS = 10_000
+UNITS = 5000
 TAKEN_BYTES = 7000
 """Of batches of up to 10 000 bytes some are taken and some are not."""
 DEAF = ("-m", "tests.chaos.careless_worker", "--without", "outcomes")
