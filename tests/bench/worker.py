@@ -1,7 +1,7 @@
 """This worker, measured from outside: `allocator worker` on an empty directory until all events are counted.
 
 The clock starts when the worker was last seen not ready, before it fetches anything, and stops when the committed partial that
-completes the count has reached a reader of the partials topic. So the first fetch, the transactions, and the up to 100 ms that
+completes the count has reached a reader of the partials topic. So the first fetch, the transactions, and the time that
 partials wait are all in it, and the weights decided meanwhile. The sums are read from the same topic.
 """
 
