@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
@@ -20,6 +21,9 @@ from deploy.kafka.broker import Broker, missing_tools
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("suite")
+
+# A shell starts background jobs with SIGINT ignored, and programs inherit that. Tests end some with it, as ctrl-C does.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing_browser() -> list[str]:

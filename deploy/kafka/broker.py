@@ -335,7 +335,8 @@ def main() -> int:
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are started with SIGINT ignored
+        signal.signal(number, interrupt)
     directory = arguments.data_dir or Path(tempfile.mkdtemp(prefix="allocator-kafka-"))
     broker = Broker(directory, port=arguments.port or None)
     try:
