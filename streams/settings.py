@@ -41,7 +41,7 @@ class WorkerSettings:
     batch_bytes: int = 1_000_000
     """Largest record batch sent; the broker refuses more than its message.max.bytes (1 MiB by default). A single record, such
     as a unit with hundreds of rewards, must fit too: less than the default is for tests of what happens between batches."""
-    queue_bytes: int = 128 << 20
+    queue_bytes: int = 256 << 20
     """Memory for events that are fetched and not counted yet, all partitions together. Four partitions then fold chunks of 10 000
     records of each source while as many wait. Less makes smaller transactions when far behind, and so slower ones."""
     cache_bytes: int = 64 << 20

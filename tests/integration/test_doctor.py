@@ -74,7 +74,11 @@ async def test_lag_is_read_from_the_workers_group(kafka: Broker, prefix: str) ->
     connection, topics = await healthy(kafka, prefix)
     await send(connection, topics.rewards, rewards(40), unit)
     consumer = AIOKafkaConsumer(
-        topics.rewards, **connection.aiokafka(), group_id=f"{prefix}-worker", auto_offset_reset="earliest"
+        topics.rewards,
+        **connection.aiokafka(),
+        group_id=f"{prefix}-worker",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,  # it would commit where it stands when it stops
     )
     await consumer.start()
     ends = await consumer.end_offsets([TopicPartition(topics.rewards, i) for i in range(PARTITIONS)])
