@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 BEHIND_PAUSE_S = 0.05
 PARTIAL_PREFIX = b"partial|"
 WEIGHTS_PREFIX = b"weights|"
+LINGER_MAX_S = 0.25
+"""Partials are summed, and seen on the dashboard, after this at the latest."""
 
 decode_partial = msgspec.json.Decoder(Partial).decode
 decode_weights = msgspec.json.Decoder(Weights).decode
@@ -85,6 +87,7 @@ class AllocateAgent:
         self._settled: set[str] = set()
         self._pending: set[str] = set()
         self._next_at: dict[str, float] = {}
+        self._committed_at = 0.0
         self._specs_seen = -1
 
     def restore(self) -> None:
@@ -97,6 +100,8 @@ class AllocateAgent:
     async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
         topic = self._settings.topics.partials
         queue = queues[topic]
+        if queue.batches and (wait_s := self._linger()):
+            return wait_s
         keys: list[bytes] = []
         values: list[bytes | None] = []
         outputs: list[Output] = []
@@ -114,9 +119,18 @@ class AllocateAgent:
                 self._decide(experiment, now, keys, values, outputs)
         if applied or outputs:
             await self.ledger.commit(applied, keys, values, outputs)
+            self._committed_at = self._clock()
         now = self._clock()
         pauses = (BEHIND_PAUSE_S if self._behind(e.experiment) else max(0.001, self._due_at(e) - now) for e in self.owned())
         return min(pauses, default=None)
+
+    def _linger(self) -> float:
+        """Seconds that new partials can wait: until an experiment may be decided again they are of no use, and share a commit."""
+        now = self._clock()
+        if not self._caught_up or self._specs.changes != self._specs_seen:
+            return 0.0
+        earliest = min((self._next_at.get(experiment.experiment, 0.0) for experiment in self.owned()), default=0.0)
+        return max(0.0, min(earliest, self._committed_at + LINGER_MAX_S) - now)
 
     def owned(self) -> Iterator[Experiment]:
         """The experiments this partition decides for."""

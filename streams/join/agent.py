@@ -75,7 +75,7 @@ class JoinAgent:
         self._topics = (settings.topics.exposures, settings.topics.rewards)
         self._at_end = lambda topic, offset: at_end(topic, ledger.partition, offset)
         self._dirty: set[tuple[str, int]] = set()
-        self._published_at = 0.0
+        self._published_at = self._committed_at = 0.0
         self._interval_s = settings.partials_interval_s
         self._specs_seen = -1
         self._given_up: dict[str, None] = {}
@@ -93,12 +93,22 @@ class JoinAgent:
     async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
         self._take_specs()
         exposures, rewards = (queues[topic] for topic in self._topics)
+        if wait_s := self._linger(queues):
+            return wait_s
         chunk = cut(exposures, rewards, self._settings.chunk_records_max, self._at_end, self._topics)
         if chunk is None:
             return await self._rest(bool(exposures.batches or rewards.batches))
         await self._await_specs(chunk)
         await self._process(chunk)
         return 0
+
+    def _linger(self, queues: Mapping[str, SourceQueue]) -> float:
+        """Seconds until a join that has caught up may commit again: sooner its partials are not due, and more share a commit."""
+        wait_s = self._committed_at + self._interval_s - time.monotonic()
+        if wait_s <= 0 or not all(self._at_end(topic, queue.next) for topic, queue in queues.items()):
+            return 0.0
+        records = max(queue.records for queue in queues.values())
+        return wait_s if 0 < records < self._settings.chunk_records_max else 0.0
 
     async def _rest(self, waiting: bool) -> float | None:
         """Nothing to fold: publish what is dirty and due, sweep, and say when to look again."""
@@ -232,6 +242,7 @@ class JoinAgent:
         started = time.perf_counter()
         await self.ledger.commit(applied, keys, values, outputs)
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
+        self._committed_at = time.monotonic()
         if due:
             self._dirty = set()
             self._published_at = time.monotonic()

@@ -17,7 +17,23 @@ from streams.cli.output import share
 from streams.phrases import rough_duration
 
 NOWHERE = "127.0.0.1:1"
-COMMANDS = ["demo", "worker", "apply", "list", "show", "pause", "resume", "stop", "weights", "send", "doctor", "rebuild", "diff", "schema", "dlt"]
+COMMANDS = [
+    "demo",
+    "worker",
+    "apply",
+    "list",
+    "show",
+    "pause",
+    "resume",
+    "stop",
+    "weights",
+    "send",
+    "doctor",
+    "rebuild",
+    "diff",
+    "schema",
+    "dlt",
+]
 NEED_KAFKA = [
     ["list"],
     ["show", "chat"],
