@@ -15,7 +15,7 @@ from tests.reference import fill
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.slow]
 
-UNITS = 4_000
+UNITS = 12_000
 BATCH_BYTES = 8_192
 
 
@@ -27,7 +27,7 @@ def test_kills_between_what_is_forwarded_and_its_checkpoint(
     before = moves(kafka.bootstrap, prefix)
     assert len(before.astray) == answer.counters["exposures.forwarded"] + answer.counters["rewards.forwarded"]
     chaos = runner(kafka, prefix, tmp_path, transactions=transactions)
-    kills = [Kill(at=0.2, batches=1, dataset="exposures"), Kill(at=0.7, disk="wipe", batches=1, dataset="rewards")]
+    kills = [Kill(at=0.02, batches=1, dataset="exposures"), Kill(at=0.5, disk="wipe", batches=1, dataset="rewards")]
     with chaos.running(0):
         chaos.run(kills if transactions else kills[:1])
         chaos.heal()
