@@ -16,13 +16,10 @@ from typing import Any
 from zlib import crc32
 
 import orjson
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from allocator.spec import load_experiment
 from streams.partitioning import partition_of
-from streams.records import encode
 from streams.topics import Topics
+from tests.sources import bulk_producer, make_topics, produce
 
 __all__ = ["Answer", "fill"]
 
@@ -110,43 +107,22 @@ def fill(
     left librdkafka's partitioner as it is.
     """
     topics, answer, forwarded = Topics(prefix), Answer(), Counter[str]()
-    compacted = {"cleanup.policy": "compact"}
-    new = [NewTopic(topics.exposures, partitions, 1), NewTopic(topics.rewards, partitions, 1)]
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    for done in admin.create_topics([*new, NewTopic(topics.experiments, 1, 1, config=compacted)]).values():
-        done.result()
-    options = {
-        "bootstrap.servers": bootstrap,
-        "linger.ms": 20,
-        "batch.size": batch_bytes,
-        "queue.buffering.max.messages": 2_000_000,
-        "compression.type": "lz4",
-    }
-    producer, careless = Producer({**options, "partitioner": "murmur2_random"}), Producer(options)
-    for i in range(EXPERIMENTS):
-        name = f"exp-{i}"
-        spec = {"experiment": name, "arms": list(ARMS), "metrics": {"thumbs_up": "binary"}, "objective": "thumbs_up"}
-        producer.produce(topics.experiments, encode(load_experiment(spec)), name)
+    common = {"arms": list(ARMS), "metrics": {"thumbs_up": "binary"}, "objective": "thumbs_up"}
+    make_topics(bootstrap, topics, partitions, [{"experiment": f"exp-{i}", **common} for i in range(EXPERIMENTS)])
+    producer = bulk_producer(bootstrap, batch_bytes=batch_bytes, partitioner="murmur2_random")
+    careless = bulk_producer(bootstrap, batch_bytes=batch_bytes)
     for n, (dataset, unit, record) in enumerate(events(units, seed, answer)):
         if dataset in by_default:
-            _produce(careless, topics.name(dataset), unit, orjson.dumps(record))
+            produce(careless, topics.name(dataset), unit, orjson.dumps(record))
             forwarded[f"{dataset}.forwarded"] += partition_of(unit, partitions) != crc32(unit.encode()) % partitions
         else:
-            _produce(producer, topics.name(dataset), unit, orjson.dumps(record))
+            produce(producer, topics.name(dataset), unit, orjson.dumps(record))
         if n % 10_000 == 0:
             producer.poll(0)
             careless.poll(0)
     assert producer.flush(60) == careless.flush(60) == 0, "not every event was delivered"
     answer.counters.update(forwarded)
     return answer
-
-
-def _produce(producer: Producer, topic: str, key: str, value: bytes) -> None:
-    while True:
-        try:
-            return producer.produce(topic, value, key)
-        except BufferError:
-            producer.poll(0.05)
 
 
 if __name__ == "__main__":

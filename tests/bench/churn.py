@@ -15,13 +15,12 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from allocator.spec import load_experiment
 from streams.join.fold import REWARDS_MAX
 from streams.partitioning import partition_of
 from streams.records import encode
 from streams.topics import Topics
+from tests.sources import bulk_producer, make_topics, produce
 
 __all__ = ["HORIZON_S", "LIVE_SHARE", "START_TS", "Churn", "fill", "pass_time"]
 
@@ -139,14 +138,8 @@ def _hot(job: Churn, i: int, n: int) -> Iterator[Event]:
 def fill(bootstrap: str, prefix: str, units: int, partitions: int = PARTITIONS) -> Churn:
     """Make the sources and the experiments of a prefix, and return the exact answer."""
     topics, job = Topics(prefix), Churn(units)
-    new = [NewTopic(topics.exposures, partitions, 1), NewTopic(topics.rewards, partitions, 1)]
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    for done in admin.create_topics([*new, NewTopic(topics.experiments, 1, 1, config={"cleanup.policy": "compact"})]).values():
-        done.result()
-    producer = _producer(bootstrap)
-    for spec in _specs():
-        producer.produce(topics.experiments, encode(load_experiment(spec)), spec["experiment"])
-    _send(producer, topics, events(job))
+    make_topics(bootstrap, topics, partitions, _specs())
+    _send(bulk_producer(bootstrap, queued=500_000, partitioner="murmur2_random"), topics, events(job))
     return job
 
 
@@ -165,7 +158,7 @@ def pass_time(bootstrap: str, prefix: str, job: Churn, ts: float, partitions: in
         made += [("exposures", unit.encode(), encode(exposure)), ("rewards", unit.encode(), encode(reward))]
         job.count("exposures.applied", "exp-0", "a")
         job.count("rewards.applied", "exp-0", "a", 1)
-    _send(_producer(bootstrap), Topics(prefix), iter(made))
+    _send(bulk_producer(bootstrap, queued=500_000, partitioner="murmur2_random"), Topics(prefix), iter(made))
 
 
 def _specs() -> list[dict[str, Any]]:
@@ -179,28 +172,10 @@ def _specs() -> list[dict[str, Any]]:
     return [*specs, {"experiment": HOT, "arms": ["a", "b"], "metrics": score, "objective": "score", "grace": grace}]
 
 
-def _producer(bootstrap: str) -> Producer:
-    return Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "partitioner": "murmur2_random",
-            "linger.ms": 20,
-            "batch.size": 262_144,
-            "queue.buffering.max.messages": 500_000,
-            "compression.type": "lz4",
-        }
-    )
-
-
 def _send(producer: Producer, topics: Topics, made: Iterator[Event]) -> None:
     names = {dataset: topics.name(dataset) for dataset in ("exposures", "rewards")}
     for n, (dataset, key, value) in enumerate(made):
-        while True:
-            try:
-                producer.produce(names[dataset], value, key)
-                break
-            except BufferError:
-                producer.poll(0.05)
+        produce(producer, names[dataset], key, value)
         if n % 10_000 == 0:
             producer.poll(0)
     assert producer.flush(60) == 0, "not every event was delivered"

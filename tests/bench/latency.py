@@ -45,10 +45,10 @@ from streams.topics import Topics
 from tests.bench.following import following
 from tests.bench.protocol import cpu_s
 from tests.bench.report import Verdict, at_most, machine, new_table, progress, publish
-from tests.bench.rich import make_topics
 from tests.bench.stage import Stage, stage
 from tests.bench.worker import TimedWorker
 from tests.reference import ARMS, PARTITIONS
+from tests.sources import make_topics
 
 __all__ = ["Found", "Seen", "add_options", "latencies", "main", "until_counted"]
 

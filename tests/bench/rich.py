@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from allocator.spec import load_experiment
-from streams.records import encode
 from streams.topics import Topics
 from tests.reference import ARMS, COUNTED, REWARD_DELAY_S, ROWS_BETWEEN, START_TS, Answer
+from tests.sources import bulk_producer, make_topics, produce
 
-__all__ = ["Shape", "events", "fill", "make_topics", "rich"]
+__all__ = ["Shape", "events", "fill", "rich"]
 
 EARLY, TWICE = 0.01, 0.02
 UNIT_S = 1e-3
@@ -130,40 +127,10 @@ def fill(bootstrap: str, prefix: str, shape: Shape, seed: int = 7) -> Answer:
     topics, answer = Topics(prefix), Answer()
     specs = [shape.spec(f"exp-{e}") for e in range(shape.experiments)]
     make_topics(bootstrap, topics, shape.partitions, specs)
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "partitioner": "murmur2_random",
-            "linger.ms": 20,
-            "batch.size": 262_144,
-            "queue.buffering.max.messages": 2_000_000,
-            "compression.type": "lz4",
-        }
-    )
+    producer = bulk_producer(bootstrap, partitioner="murmur2_random")
     for n, (dataset, unit, record) in enumerate(events(shape, seed, answer)):
-        _produce(producer, topics.name(dataset), unit, orjson.dumps(record))
+        produce(producer, topics.name(dataset), unit, orjson.dumps(record))
         if n % 10_000 == 0:
             producer.poll(0)
     assert producer.flush(60) == 0, "not every event was delivered"
     return answer
-
-
-def make_topics(bootstrap: str, topics: Topics, partitions: int, specs: Iterable[dict[str, Any]]) -> None:
-    """The sources, empty, and the experiments."""
-    sources = [NewTopic(topic, partitions, 1) for topic in (topics.exposures, topics.rewards)]
-    experiments = NewTopic(topics.experiments, 1, 1, config={"cleanup.policy": "compact"})
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    for done in admin.create_topics([*sources, experiments]).values():
-        done.result()
-    producer = Producer({"bootstrap.servers": bootstrap})
-    for spec in specs:
-        producer.produce(topics.experiments, encode(load_experiment(spec)), spec["experiment"])
-    assert producer.flush(60) == 0, "not every experiment was delivered"
-
-
-def _produce(producer: Producer, topic: str, key: str, value: bytes) -> None:
-    while True:
-        try:
-            return producer.produce(topic, value, key)
-        except BufferError:
-            producer.poll(0.05)
