@@ -125,8 +125,9 @@ class Fold:
                 continue
             record = changed.get(key)
             if record is None:
-                if stored[key] is not None:
-                    record = self._load(key, mark)
+                value = stored[key]
+                if value is not None:
+                    record = self._load(key, value, mark)
                 else:
                     changed[key] = [until, [[slot.cell, ts, x.exposure_id, slot.weight, [0] * slot.metrics]], {}]
                     if not slot.entered:
@@ -156,7 +157,8 @@ class Fold:
                 continue
             record = changed.get(key)
             if record is None:
-                record = [0.0, [], {}] if stored[key] is None else self._load(key, mark)
+                packed = stored[key]
+                record = [0.0, [], {}] if packed is None else self._load(key, packed, mark)
             deadline, entries, rewards = record
             if r.reward_id in rewards:
                 self._reward_again(key, record, kind.number, r)
@@ -302,10 +304,7 @@ class Fold:
 
     # -- small things ----------------------------------------------------------------------------------------
 
-    def _load(self, key: bytes, mark: float) -> Record:
-        value = self._stored[key]
-        if value is None:
-            return [0.0, [], {}]
+    def _load(self, key: bytes, value: bytes, mark: float) -> Record:
         record: Record | None = self._large.get(key)
         if record is None:
             record = unpack(value)

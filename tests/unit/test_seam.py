@@ -111,7 +111,6 @@ RELIED_ON = [
     Name(Sender, "close", "calls it without the flush before", ()),
     Name(AIOKafkaConsumerThread, "_create_worker_consumer", "overrides it to change the consumer", ("transport",)),
     Name(AIOKafkaConsumerThread, "getmany", "overrides it to say how much it may bring", ("active_partitions", "timeout")),
-    Name(AIOKafkaConsumerThread, "highwater", "overrides it to tell where committed records end", ("tp",)),
     Name(AIOKafkaConsumerThread, "_ensure_consumer", "takes the consumer from it", ()),
     Name(AIOKafkaConsumerThread, "on_thread_stop", "overrides it to leave the group", ()),
     Name(AIOKafkaConsumerThread, "_consumer", "finds the consumer there"),
