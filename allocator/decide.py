@@ -26,9 +26,11 @@ import numpy as np
 from xxhash import xxh64_hexdigest, xxh64_intdigest
 
 from allocator.constraints import lifted, limited, to_ppm, to_shares, with_floor
+from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.moments import Moments
-from allocator.policies import policy_of
+from allocator.objective import Objective
+from allocator.policies import Context, policy_of
 from allocator.posterior import Posteriors, posteriors_of
 from allocator.quadrature import FloatArray
 from allocator.readout import ArmState, MetricState
@@ -79,13 +81,13 @@ class _Path:
         return next(reversed(self.steps.values()))
 
 
-def decide(experiment: Experiment, moments: Mapping[str, Moments], previous: Weights | None, now: float) -> Decision:
+def decide(experiment: Experiment, moments: Evidence | Mapping[str, Moments], previous: Weights | None, now: float) -> Decision:
     """The next weights of an experiment. The same arguments give the same bits.
 
     Parameters
     ----------
-    moments : arm id → moments of all its units that train the allocation (not held back); an absent arm has no units. Metrics are
-        in the order of ``experiment.metrics``.
+    moments : what trains the allocation (held-back units do not), with segments and periods for the policies that ask for them;
+        or arm id → moments of all its units, an absent arm having none. Metrics are in the order of ``experiment.metrics``.
     previous : the last published weights, None before the first.
     now : seconds since the epoch.
 
@@ -93,11 +95,20 @@ def decide(experiment: Experiment, moments: Mapping[str, Moments], previous: Wei
     ------
     SpecError : the policy is unknown or its parameters are wrong; `load_experiment` refuses such a spec.
     """
-    per_arm = [moments.get(arm) or Moments.zero(len(experiment.metrics)) for arm in experiment.arm_ids]
-    posteriors = {
-        name: posteriors_of(metric, j, experiment.arm_ids, per_arm) for j, (name, metric) in enumerate(experiment.metrics.items())
-    }
-    path = _shares(experiment, [m.n for m in per_arm], posteriors[experiment.objective], previous)
+    arms, metrics = experiment.arm_ids, len(experiment.metrics)
+    evidence = moments if isinstance(moments, Evidence) else Evidence.of_arms(arms, metrics, moments)
+    per_arm = evidence.total
+    posteriors = {name: posteriors_of(metric, j, arms, per_arm) for j, (name, metric) in enumerate(experiment.metrics.items())}
+    context = Context(
+        objective=Objective.of(experiment),
+        evidence=evidence,
+        metrics=posteriors,
+        control=arms.index(experiment.control),
+        segment=None,
+        now=now,
+        period_s=experiment.period_s,
+    )
+    path = _shares(experiment, [m.n for m in per_arm], posteriors[experiment.objective], context, previous)
     weights = _weights(experiment, path.ppm, path.reason, previous, now)
     changed = previous is None or _changed(previous, weights)
     due = previous is not None and now >= renew_at(experiment, previous)
@@ -128,7 +139,7 @@ def spec_hash(experiment: Experiment) -> str:
 # -- shares ----------------------------------------------------------------------------------------------------------------------
 
 
-def _shares(experiment: Experiment, n: Sequence[int], objective: Posteriors, previous: Weights | None) -> _Path:
+def _shares(experiment: Experiment, n: Sequence[int], objective: Posteriors, context: Context, previous: Weights | None) -> _Path:
     """Step 2 of the module's docstring."""
     arms, path = experiment.arm_ids, _Path()
     if experiment.status == "stopped":
@@ -145,7 +156,7 @@ def _shares(experiment: Experiment, n: Sequence[int], objective: Posteriors, pre
         wanted, why = even, _warm_up(experiment, n, cold)
         path.step("warm-up", to_ppm(even))
     else:
-        wanted, why = policy_of(experiment.policy).weights(objective), _leader(arms, objective)
+        wanted, why = policy_of(experiment.policy).weights(objective, context), _leader(arms, objective)
         path.step("policy", to_ppm(wanted))
     return _constrain(experiment, path, wanted, why, start)
 

@@ -11,12 +11,12 @@ import numpy as np
 from allocator.errors import ArgumentError, SpecError
 from allocator.experiment import Policy as PolicySpec
 from allocator.policies.fixed import Fixed
-from allocator.policies.protocol import Policy, normalise
+from allocator.policies.protocol import Context, Policy, normalise
 from allocator.policies.thompson import Thompson
 from allocator.policies.top_two import TopTwoThompson
 from allocator.posterior import BetaPosteriors
 
-__all__ = ["POLICIES", "Fixed", "Policy", "Thompson", "TopTwoThompson", "normalise", "policy_of"]
+__all__ = ["POLICIES", "Context", "Fixed", "Policy", "Thompson", "TopTwoThompson", "normalise", "policy_of"]
 
 POLICIES: dict[str, type[Policy]] = {"thompson": Thompson, "top-two-thompson": TopTwoThompson, "fixed": Fixed}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.errors import ArgumentError
-from allocator.policies.protocol import normalise
+from allocator.policies.protocol import Context, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
 
@@ -35,7 +35,7 @@ class Fixed:
         if not any(self.shares.values()):
             raise ArgumentError("shares", self.shares, "at least one number above 0")
 
-    def weights(self, posteriors: Posteriors) -> FloatArray:
+    def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), sums to 1. ArgumentError unless `shares` names exactly the arms."""
         if self.shares is None:
             return np.full(len(posteriors.arms), 1 / len(posteriors.arms))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from allocator.errors import ArgumentError
-from allocator.policies.protocol import normalise
+from allocator.policies.protocol import Context, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
 
@@ -31,7 +31,7 @@ class Thompson:
         if not 0.0 < self.temper <= 1.0:
             raise ArgumentError("temper", self.temper, "a number above 0, at most 1")
 
-    def weights(self, posteriors: Posteriors) -> FloatArray:
+    def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), positive, sums to 1."""
         p = posteriors.prob_best()
         return normalise(p if self.temper == 1.0 else p**self.temper)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.errors import ArgumentError
-from allocator.policies.protocol import normalise
+from allocator.policies.protocol import Context, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
 
@@ -35,7 +35,7 @@ class TopTwoThompson:
         if not 0.0 < self.beta <= 1.0:
             raise ArgumentError("beta", self.beta, "a number above 0, at most 1")
 
-    def weights(self, posteriors: Posteriors) -> FloatArray:
+    def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), positive, sums to 1."""
         p = normalise(posteriors.prob_best())
         if len(p) == 1:

@@ -7,9 +7,10 @@ state was lost and begun anew says so by a larger epoch: nothing it published un
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import add, sub
 
+from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.moments import Moments
 from streams.records import COUNTERS, Partial
@@ -28,6 +29,8 @@ class Totals:
         self._newest: dict[tuple[int, int], Partial] = {}
         self._epochs: dict[int, int] = {}
         self._cells: dict[_CellKey, list[int]] = {}
+        self._periods: dict[int, dict[str, list[int]]] = {}
+        """Training sums by period and arm."""
 
     def replace(self, partial: Partial) -> bool:
         """Take over a partial; False if it is not newer than what is known, by epoch and then by number."""
@@ -50,17 +53,18 @@ class Totals:
     def _change(self, operation: Callable[[int, int], int], partial: Partial) -> None:
         for cell in partial.cells:
             key = (cell.segment, cell.arm, cell.holdback)
-            known = self._cells.get(key)
-            self._cells[key] = list(cell.sums) if known is None else list(map(operation, known, cell.sums))
+            self._cells[key] = _changed(self._cells.get(key), operation, cell.sums)
+            if not cell.holdback:
+                period = self._periods.setdefault(partial.period, {})
+                period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
 
-    def training(self, experiment: Experiment) -> dict[str, Moments]:
-        """Moments by arm over all segments, held-back units left out."""
-        metrics = len(experiment.metrics)
-        by_arm: dict[str, list[list[int]]] = {}
-        for (_, arm, holdback), sums in self._cells.items():
+    def training(self, experiment: Experiment) -> Evidence:
+        """What trains the allocation: sums by segment and by period, held-back units left out."""
+        segments: dict[str, dict[str, list[int]]] = {}
+        for (segment, arm, holdback), sums in self._cells.items():
             if not holdback:
-                by_arm.setdefault(arm, []).append(sums)
-        return {arm: Moments.total(metrics, cells) for arm, cells in by_arm.items()}
+                segments.setdefault(segment, {})[arm] = sums
+        return Evidence(experiment.arm_ids, len(experiment.metrics), segments, self._periods)
 
     def held_back(self, experiment: Experiment) -> Moments:
         """Moments of the holdback, kept apart from training."""
@@ -80,3 +84,7 @@ class Totals:
         for (partition, _), partial in self._newest.items():
             newest[partition] = max(partial.seq, newest.get(partition, 0))
         return {str(partition): seq for partition, seq in sorted(newest.items())}
+
+
+def _changed(known: Sequence[int] | None, operation: Callable[[int, int], int], sums: Sequence[int]) -> list[int]:
+    return list(sums) if known is None else list(map(operation, known, sums))

@@ -92,7 +92,9 @@ class Chapter:
     def arms(self) -> dict[str, list[int]]:
         """{arm: [n, sum of the first metric]} as of the newest partials."""
         training = self.newest.training(self._experiment)
-        return {arm: [moments.n, moments.sums[1]] for arm, moments in sorted(training.items())}
+        seen = {arm for sums in training.segments.values() for arm in sums}
+        by_arm = sorted(zip(training.arms, training.total, strict=True))
+        return {arm: [moments.n, moments.sum(0)] for arm, moments in by_arm if arm in seen}
 
     def _judge(self, before: Weights | None, now: Weights) -> None:
         name = f"{now.experiment} version {now.version}"

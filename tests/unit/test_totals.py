@@ -31,8 +31,10 @@ def cell(arm: str, n: int, successes: int = 0, *, segment: str = "", holdback: b
 
 
 def trained(totals: Totals) -> dict[str, tuple[int, int]]:
-    """{arm: (n, sum)}."""
-    return {arm: (m.sums[0], m.sums[1]) for arm, m in totals.training(CHAT).items()}
+    """{arm: (n, sum)} of arms that have a cell."""
+    found = totals.training(CHAT)
+    seen = {arm for sums in found.segments.values() for arm in sums}
+    return {arm: (m.n, m.sum(0)) for arm, m in zip(found.arms, found.total, strict=True) if arm in seen}
 
 
 def taking(*partials: Partial) -> Totals:
@@ -44,7 +46,7 @@ def taking(*partials: Partial) -> Totals:
 
 def test_nothing_is_known_at_first() -> None:
     totals = Totals()
-    assert (totals.training(CHAT), totals.counters(), totals.inputs(), totals.event_ts) == ({}, {}, {}, 0.0)
+    assert (trained(totals), totals.counters(), totals.inputs(), totals.event_ts) == ({}, {}, {}, 0.0)
     assert totals.held_back(CHAT) == Moments.zero(1)
 
 
@@ -141,3 +143,12 @@ def test_partials_are_not_changed_by_what_comes_after() -> None:
     first = partial(1, cell("a", 10))
     taking(first, partial(1, cell("a", 5), partition=1))
     assert first == partial(1, cell("a", 10))
+
+
+def test_training_is_there_by_segment_and_by_period_too() -> None:
+    first = partial(1, cell("a", 5, 2, segment="pro"), cell("b", 4, segment="free"), cell("a", 9, holdback=True), period=3)
+    totals = taking(first, partial(2, cell("a", 1, 1, segment="pro"), period=2, partition=1))
+    found = totals.training(CHAT)
+    assert {name: [m.n for m in arms] for name, arms in found.by_segment.items()} == {"free": [0, 4], "pro": [6, 0]}
+    assert {period: [m.n for m in arms] for period, arms in found.by_period.items()} == {2: [1, 0], 3: [5, 4]}
+    assert [m.sum(0) for m in found.total] == [3, 0]
