@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from allocator.errors import AllocatorError
-from streams.cli import audit, demo, dlt, doctor, experiments, schema, send, weights, worker
+from streams.cli import audit, demo, dlt, doctor, experiments, plan, schema, send, weights, worker
 from streams.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -47,6 +47,7 @@ app.command()(doctor.doctor)
 app.add_typer(dlt.app, name="dlt")
 app.command()(audit.rebuild)
 app.command()(audit.diff)
+app.command()(plan.plan)
 app.command()(schema.schema)
 
 

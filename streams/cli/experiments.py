@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from allocator.weights import Weights
     from streams.connection import Connection
 
-__all__ = ["apply", "list_", "pause", "resume", "show", "stop"]
+__all__ = ["apply", "list_", "load_specs", "pause", "resume", "show", "stop"]
 
 STATUS_STYLE = {"running": "green", "paused": "yellow", "stopped": "dim"}
 
@@ -33,7 +33,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Check spec files, then start or change their experiments."""
-    wanted = _load(specs)
+    wanted = load_specs(specs)
     results: list[tuple[Experiment | None, Experiment]]
     if dry_run:
         results = [(None, experiment) for experiment in wanted]
@@ -118,23 +118,8 @@ def stop(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_js
     _set_status(name, "stopped", bootstrap, prefix, as_json)
 
 
-def _set_status(name: str, status: Status, bootstrap: str | None, prefix: str, as_json: bool) -> None:
-    from streams.experiments import set_status
-
-    connection, topics = connect(bootstrap), Topics(prefix)
-
-    async def write() -> Experiment:
-        await topic_must_exist(connection, topics.experiments)
-        return await set_status(connection, topics, name, status)
-
-    moved = run(write())
-    if as_json:
-        print_json({"experiment": moved.experiment, "status": moved.status, "revision": moved.revision})
-    else:
-        typer.echo(f"{moved.experiment}: {moved.status}, revision {moved.revision}")
-
-
-def _load(files: list[Path]) -> list[Experiment]:
+def load_specs(files: list[Path]) -> list[Experiment]:
+    """Of files, or of standard input for ``-``. FileErrors names every mistake in every file."""
     from allocator.errors import SpecErrors
     from allocator.spec import load_experiment
 
@@ -151,6 +136,22 @@ def _load(files: list[Path]) -> list[Experiment]:
     if wrong:
         raise FileErrors(wrong)
     return loaded
+
+
+def _set_status(name: str, status: Status, bootstrap: str | None, prefix: str, as_json: bool) -> None:
+    from streams.experiments import set_status
+
+    connection, topics = connect(bootstrap), Topics(prefix)
+
+    async def write() -> Experiment:
+        await topic_must_exist(connection, topics.experiments)
+        return await set_status(connection, topics, name, status)
+
+    moved = run(write())
+    if as_json:
+        print_json({"experiment": moved.experiment, "status": moved.status, "revision": moved.revision})
+    else:
+        typer.echo(f"{moved.experiment}: {moved.status}, revision {moved.revision}")
 
 
 def _sentence(before: Experiment | None, after: Experiment) -> str:

@@ -10,7 +10,7 @@ import typer
 from streams.connection import BOOTSTRAP_DEFAULT
 from streams.topics import PREFIX
 
-__all__ = ["Bootstrap", "InputFile", "Json", "Name", "Partitions", "Prefix", "SpecFiles"]
+__all__ = ["Bootstrap", "InputFile", "Json", "Name", "Partitions", "Prefix", "SpecFile", "SpecFiles"]
 
 
 def _remember(ctx: typer.Context, wanted: bool) -> bool:
@@ -18,8 +18,8 @@ def _remember(ctx: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
-def _readable(given: Path | list[Path]) -> Path | list[Path]:
-    for file in given if isinstance(given, list) else [given]:
+def _readable(given: Path | list[Path] | None) -> Path | list[Path] | None:
+    for file in given if isinstance(given, list) else [given] if given is not None else []:
         if str(file) != "-" and not file.is_file():
             raise typer.BadParameter(f"{str(file)!r} is not a file")
     return given
@@ -40,6 +40,7 @@ Prefix = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", callback=_remember)]
 InputFile = Annotated[Path, typer.Argument(metavar="FILE", callback=_readable, help="JSON lines or CSV; - is stdin.")]
+SpecFile = Annotated[Path | None, typer.Argument(metavar="[SPEC]", callback=_readable, help="YAML or JSON; - is stdin.")]
 SpecFiles = Annotated[list[Path], typer.Argument(metavar="SPEC...", callback=_readable, help="YAML or JSON; - is stdin.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name.")]
 Partitions = Annotated[

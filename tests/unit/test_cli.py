@@ -31,6 +31,7 @@ COMMANDS = [
     "doctor",
     "rebuild",
     "diff",
+    "plan",
     "schema",
     "dlt",
 ]
@@ -195,7 +196,7 @@ def test_schema_prints_writes_and_knows_its_names(allocator: Invoke, tmp_path: P
 
 
 def test_asking_for_help_imports_nothing_heavy() -> None:
-    heavy = {"faust", "aiokafka", "scipy.special", "rocksdict", "plotly", "confluent_kafka", "aiohttp"}
+    heavy = {"faust", "aiokafka", "scipy.special", "rocksdict", "plotly", "matplotlib", "confluent_kafka", "aiohttp"}
     program = f"import sys, streams.cli; print(sorted({heavy!r} & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
