@@ -1,9 +1,11 @@
 # `make help` lists what can be made. Everything runs from .venv, which is made when it is missing or older than pyproject.toml.
 # Arguments go through ARGS: make test ARGS="tests/unit -x", make demo ARGS="--serve".
+# Tests mostly wait for Kafka, so WORKERS of them run side by side, each with a broker of its own, the slow ones first.
 
 PYTHON ?= python3
 ARGS ?=
 MINUTES ?= 5
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -19,7 +21,7 @@ demo: $(VENV)/.installed ## watch traffic move to the best model, on an embedded
 	@$(BIN)/allocator demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests; those on real Kafka need Java 17 and Maven
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, the import rule, checked-in schemas
 	$(BIN)/ruff check

@@ -15,7 +15,8 @@ LOGGED_S = 1000.0
 EXPOSURE = {"experiment": "chat", "unit": "u", "arm": "a", "propensity": 0.5, "ts": 999.5, "exposure_id": "x"}
 REWARD = {"unit": "u", "metric": "thumbs_up", "value": 1, "ts": 999.5, "reward_id": "r"}
 DEEP = 100_000
-ABSENT = object()
+ABSENT = ...
+"""Has the same name in every process, which the ids of tests run side by side need."""
 
 exposures, rewards = decoder_of(Exposure), decoder_of(Reward)
 
