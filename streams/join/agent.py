@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from streams.join.astray import forwards, homes, part
 from streams.join.chunk import fold_chunk, units_of
-from streams.join.cut import Chunk, cut
+from streams.join.cut import Chunk, cut, linger_s
 from streams.join.decode import DeadLetter, E, Events
 from streams.join.fold import REWARDS_MAX, Fold
 from streams.join.outcomes import Outcome, label
@@ -93,7 +93,8 @@ class JoinAgent:
     async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
         self._take_specs()
         exposures, rewards = (queues[topic] for topic in self._topics)
-        if wait_s := self._linger(queues):
+        records, since_commit_s = max(exposures.records, rewards.records), time.monotonic() - self._committed_at
+        if wait_s := linger_s(records, self._settings.chunk_records_max, self._interval_s - since_commit_s):
             return wait_s
         chunk = cut(exposures, rewards, self._settings.chunk_records_max, self._at_end, self._topics)
         if chunk is None:
@@ -101,14 +102,6 @@ class JoinAgent:
         await self._await_specs(chunk)
         await self._process(chunk)
         return 0
-
-    def _linger(self, queues: Mapping[str, SourceQueue]) -> float:
-        """Seconds until a join that has caught up may commit again: sooner its partials are not due, and more share a commit."""
-        wait_s = self._committed_at + self._interval_s - time.monotonic()
-        if wait_s <= 0 or not all(self._at_end(topic, queue.next) for topic, queue in queues.items()):
-            return 0.0
-        records = max(queue.records for queue in queues.values())
-        return wait_s if 0 < records < self._settings.chunk_records_max else 0.0
 
     async def _rest(self, waiting: bool) -> float | None:
         """Nothing to fold: publish what is dirty and due, sweep, and say when to look again."""

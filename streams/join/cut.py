@@ -1,4 +1,4 @@
-"""Which events make the next chunk: both topics up to the same log time.
+"""Which events make the next chunk, and when: both topics up to the same log time.
 
 A replay then meets rewards about when they first came, few of them wait for an exposure that is still in the queue, and each
 unit's record is read and written once for both. The moments do not depend on where the cuts fall; the speed does.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from streams.queues import SourceQueue
 from streams.seam import Batch
 
-__all__ = ["Chunk", "cut"]
+__all__ = ["Chunk", "cut", "linger_s"]
 
 Chunk = tuple[list[Batch], list[Batch]]
 
@@ -41,6 +41,16 @@ def cut(
             n -= 1
         have[other] = n
     return exposures.take(have[0]), rewards.take(have[1])
+
+
+def linger_s(records: int, records_max: int, until_due_s: float) -> float:
+    """Seconds to wait before the next chunk is cut.
+
+    Less than a whole chunk waits until partials are due: until then it would be of use to nobody, and what comes meanwhile shares
+    its commit. How full the queues are decides, not whether they hold the end of the log: at a steady rate that is always a
+    little ahead, and every fetch would be a transaction of its own.
+    """
+    return max(0.0, until_due_s) if 0 < records < records_max else 0.0
 
 
 def _leading(queue: SourceQueue, records_max: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from streams.join.cut import Chunk, cut
+import pytest
+
+from streams.join.cut import Chunk, cut, linger_s
 from streams.queues import SourceQueue
 from streams.seam import Batch
 
@@ -89,3 +91,18 @@ def test_ranges_without_records_are_taken_like_others() -> None:
     exposures = SourceQueue(0)
     exposures.put([Batch(0, 3, 0, 5, 7, None)])
     assert chunk(exposures, queued(), at_end="exposures rewards") == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "records, until_due_s, wait_s",
+    [
+        (1, 0.03, 0.03),  # what comes meanwhile shares the commit
+        (999, 0.03, 0.03),
+        (1000, 0.03, 0.0),  # a whole chunk: far behind, or many events
+        (0, 0.03, 0.0),  # nothing to cut: others decide when to look again
+        (1, 0.0, 0.0),
+        (1, -5.0, 0.0),
+    ],
+)
+def test_less_than_a_chunk_waits_until_partials_are_due(records: int, until_due_s: float, wait_s: float) -> None:
+    assert linger_s(records, 1000, until_due_s) == wait_s
