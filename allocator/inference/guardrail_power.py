@@ -21,14 +21,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
 from allocator.inference.baselines import Baseline, check_effect, checked, is_positive
+from allocator.inference.boundaries import best_rho, one_sided_normal_bound
 from allocator.inference.power import INDEPENDENT, Design, sample_size
 from allocator.quadrature import FloatArray
 
-__all__ = ["EarlyDetection", "early_detection", "mixture_boundary", "mixture_rho"]
+__all__ = ["EarlyDetection", "early_detection"]
 
 GROWTH = 1.05
 """Ratio of the units at one step to those at the step before."""
@@ -88,7 +88,7 @@ def early_detection(
     checked("tuned_at", tuned_at, "a finite number of units above 0", is_positive(tuned))
     control, arm = design.compared
     drift = abs(loss) / math.sqrt(baseline.variance(baseline.value) / control + baseline.variance(baseline.value + loss) / arm)
-    rho = mixture_rho(tuned, one_sided.alpha_each)
+    rho = float(best_rho(tuned, one_sided.alpha_each, two_sided=False))
     n, found = _found(minimum / min(control, arm), drift, one_sided.alpha_each, rho, min(max(design.power, 0.999), 1 - 1e-9))
     total = float(np.interp(design.power, found, n)) if found[0] < design.power else float(n[0])
     return EarlyDetection(
@@ -118,38 +118,20 @@ def _validity(design: Design) -> str:
     return f"Looked at all the time, and valid at any time at {design.alpha:g}{several}."
 
 
-def mixture_boundary(v: npt.ArrayLike, alpha: float, rho: float) -> FloatArray:
-    """What S must reach at variance v, shape of `v`, v ≥ 0: M = 1 / alpha. alpha in (0, 1), rho > 0."""
-    scale = np.asarray(v, dtype=np.float64) + rho
-    level = math.log(1 / alpha) + 0.5 * np.log(scale / (4 * rho))  # of y²/2 + log Φ(y), y = S / √(v + ρ)
-    y = np.sqrt(2 * (level + math.log(2)))  # Φ(y) ≥ 1/2: not below the root, and Newton comes down on a convex function
-    for _ in range(20):
-        log_cdf = scipy.special.log_ndtr(y)
-        density = np.exp(-0.5 * y * y - log_cdf) / math.sqrt(2 * math.pi)
-        y = np.maximum(y - (0.5 * y * y + log_cdf - level) / (y + density), 0.0)
-    return np.asarray(y * np.sqrt(scale))
-
-
-def mixture_rho(v: float, alpha: float) -> float:
-    """The ρ whose one-sided boundary is about tightest at variance v: -v / (1 + W₋₁(-(2α)² / e)) (Howard et al. 2021, §3.5)."""
-    twice = 2 * min(max(alpha, 1e-100), 0.45)  # W₋₁ has no value beyond
-    return float(-v / (1 + scipy.special.lambertw(-twice * twice / math.e, -1).real))
-
-
 # -- crossing --------------------------------------------------------------------------------------------------------------------
 
 
 def _found(first: float, drift: float, alpha: float, rho: float, until: float) -> tuple[FloatArray, FloatArray]:
     """Units from `first` on, `GROWTH` apart, and the probability of having crossed by each; the last one is at least `until`."""
     x, w = np.polynomial.legendre.leggauss(NODES)
-    n, bound = [first], float(mixture_boundary(first, alpha, rho))
+    n, bound = [first], float(one_sided_normal_bound(first, alpha, rho))
     s, weight = _nodes(first, drift, bound, x, w)
     mass = weight * _density(s, drift * first, first)
     crossed = [float(scipy.special.ndtr((drift * first - bound) / math.sqrt(first)))]
     while crossed[-1] < until and len(n) < STEPS_MAX:
         step, gap = n[-1] * (GROWTH - 1), bound - s
         n.append(n[-1] + step)
-        bound = float(mixture_boundary(n[-1], alpha, rho))
+        bound = float(one_sided_normal_bound(n[-1], alpha, rho))
         to, weight = _nodes(n[-1], drift, bound, x, w)
         below = -np.expm1(-2 / step * np.outer(bound - to, gap))
         mass, s = weight * ((_density(to[:, None], s + drift * step, step) * below) @ mass), to

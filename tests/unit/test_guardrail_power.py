@@ -12,7 +12,7 @@ from scipy import integrate
 
 from allocator import ArgumentError
 from allocator.inference import Design, Mean, Proportion, early_detection, even_shares, guardrail_power
-from allocator.inference.guardrail_power import mixture_boundary, mixture_rho
+from allocator.inference.boundaries import best_rho, one_sided_normal_bound
 
 RATE, LOSS = 0.1, -0.02
 RUNS, EACH = 2000, 4
@@ -27,14 +27,14 @@ def found_at(treatment: float, total: float, rho: float) -> npt.NDArray[np.float
     p0 = rng.binomial(EACH, RATE, (RUNS, looks)).cumsum(axis=1) / n
     p1 = rng.binomial(EACH, treatment, (RUNS, looks)).cumsum(axis=1) / n
     s = np.sqrt(2 * (p0 * (1 - p0) + p1 * (1 - p1))) + 1e-300
-    crossed = (2 * n * (p0 - p1) / s >= mixture_boundary(2 * n, 0.05, rho)) & (n >= 100)
+    crossed = (2 * n * (p0 - p1) / s >= one_sided_normal_bound(2 * n, 0.05, rho)) & (n >= 100)
     return np.where(crossed.any(axis=1), 2.0 * n[crossed.argmax(axis=1)], np.inf)
 
 
 def test_simulated_losses_are_found_when_planned() -> None:
     plan = early_detection(Proportion(RATE), LOSS, Design())
     end = plan.looks[-1][0]
-    found = found_at(RATE + LOSS, end, mixture_rho(plan.at_end, 0.05))
+    found = found_at(RATE + LOSS, end, float(best_rho(plan.at_end, 0.05, two_sided=False)))
     assert np.mean(found <= plan.total) == pytest.approx(0.8, abs=3 * math.sqrt(0.16 / RUNS) + 0.005)
     until = np.minimum(found, end)
     assert until.mean() == pytest.approx(plan.mean_total, abs=4 * until.std() / math.sqrt(RUNS) + 2 * EACH)
@@ -42,14 +42,14 @@ def test_simulated_losses_are_found_when_planned() -> None:
 
 def test_without_a_loss_it_is_seldom_found_however_long_one_looks() -> None:
     plan = early_detection(Proportion(RATE), LOSS, Design())
-    alarms = np.mean(found_at(RATE, 3 * plan.total, mixture_rho(plan.at_end, 0.05)) < np.inf)
+    alarms = np.mean(found_at(RATE, 3 * plan.total, float(best_rho(plan.at_end, 0.05, two_sided=False))) < np.inf)
     assert alarms <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / RUNS)
 
 
 @pytest.mark.parametrize("v", [0.0, 1.0, 100.0, 1e5])
 @pytest.mark.parametrize("alpha,rho", [(0.05, 15.0), (0.001, 1.0), (0.4, 300.0)])
 def test_the_boundary_is_where_the_mixture_reaches_one_over_alpha(v: float, alpha: float, rho: float) -> None:
-    s, top = float(mixture_boundary(v, alpha, rho)), 40 / math.sqrt(v + rho)
+    s, top = float(one_sided_normal_bound(v, alpha, rho)), 40 / math.sqrt(v + rho)
 
     def weighted(drift: float) -> float:
         return 2 * math.sqrt(rho / (2 * math.pi)) * math.exp(drift * s - drift**2 * (v + rho) / 2)
@@ -60,8 +60,8 @@ def test_the_boundary_is_where_the_mixture_reaches_one_over_alpha(v: float, alph
 
 @pytest.mark.parametrize("v,alpha", [(100.0, 0.05), (1e6, 0.01), (1.0, 1e-4)])
 def test_it_is_tuned_to_be_about_tightest_there(v: float, alpha: float) -> None:
-    tuned = float(mixture_boundary(v, alpha, mixture_rho(v, alpha)))
-    best = min(float(mixture_boundary(v, alpha, v * factor)) for factor in np.geomspace(1e-4, 10, 400))
+    tuned = float(one_sided_normal_bound(v, alpha, float(best_rho(v, alpha, two_sided=False))))
+    best = min(float(one_sided_normal_bound(v, alpha, v * factor)) for factor in np.geomspace(1e-4, 10, 400))
     assert tuned == pytest.approx(best, rel=1e-4)
 
 
