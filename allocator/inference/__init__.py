@@ -1,7 +1,14 @@
 """What the data say, and what it takes to know: each result names its method and its assumptions."""
 
 from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Ratio
+from allocator.inference.differences import differences
+from allocator.inference.estimate import Estimate
+from allocator.inference.fixed_horizon import fixed_differences, fixed_lifts
 from allocator.inference.guardrail_power import EarlyDetection, early_detection
+from allocator.inference.lifts import lifts
+from allocator.inference.means import means
+from allocator.inference.multiplicity import Discoveries, bonferroni, e_benjamini_hochberg
+from allocator.inference.observations import Observations
 from allocator.inference.policy_power import SimulatedPower, SimulatedRuns, simulated_power
 from allocator.inference.power import (
     Design,
@@ -20,9 +27,12 @@ __all__ = [
     "Baseline",
     "Count",
     "Design",
+    "Discoveries",
     "Duration",
     "EarlyDetection",
+    "Estimate",
     "Mean",
+    "Observations",
     "Plan",
     "Proportion",
     "Ratio",
@@ -30,10 +40,17 @@ __all__ = [
     "SimulatedRuns",
     "Split",
     "Traffic",
+    "bonferroni",
     "detectable_effect",
+    "differences",
     "duration",
+    "e_benjamini_hochberg",
     "early_detection",
     "even_shares",
+    "fixed_differences",
+    "fixed_lifts",
+    "lifts",
+    "means",
     "power_of",
     "sample_size",
     "simulated_power",
