@@ -22,8 +22,10 @@ from allocator.inference.power import (
     sample_size,
 )
 from allocator.inference.splits import Split, splits_of, usable_share
+from allocator.inference.srm import SRM_KAPPA, SrmResult, SrmState
 
 __all__ = [
+    "SRM_KAPPA",
     "Baseline",
     "Count",
     "Design",
@@ -39,6 +41,8 @@ __all__ = [
     "SimulatedPower",
     "SimulatedRuns",
     "Split",
+    "SrmResult",
+    "SrmState",
     "Traffic",
     "bonferroni",
     "detectable_effect",

@@ -1,0 +1,84 @@
+"""Sample-ratio checks while the weights move: how often each alarms, with nothing lost and with a loss in one arm.
+
+The world: four arms whose shares follow their measured rates, floor 2 %, batches of 500 units. All arms are equally good, so the
+shares wander for as long as the experiment runs. A chi-square against the first, even split and one against the expected counts,
+looked at after each batch, stand beside the e-process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from allocator.inference.srm import SrmState
+from allocator.quadrature import FloatArray
+
+ARMS = ("a", "b", "c", "d")
+RATE, FLOOR, SIZE = 0.1, 0.02, 500
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRates:
+    """Share of runs that alarm, with its standard error.
+
+    Parameters
+    ----------
+    e_process : ever within the run, for `SrmState`.
+    median_batch : batch of its alarm, among runs that have one; nan without any.
+    right_arm : share of its alarms that name the arm with the loss; nan without any.
+    expected_counts : ever, for a chi-square against the expected counts after each batch.
+    even_split : at the end, one look, for a chi-square against even shares.
+    """
+
+    e_process: tuple[float, float]
+    median_batch: float
+    right_arm: float
+    expected_counts: tuple[float, float]
+    even_split: tuple[float, float]
+
+
+def simulate(runs: int, seed: int, loss: float = 0.0, batches: int = 200, alpha: float = 0.001) -> AlarmRates:
+    """`runs` experiments of that many batches; a share `loss` of the second arm's units never becomes known."""
+    rng = np.random.default_rng(seed)
+    state, successes = SrmState.start(ARMS, checks=(runs,)), np.zeros((runs, len(ARMS)))
+    limit, peeked = stats.chi2(len(ARMS) - 1).isf(alpha), np.zeros(runs, dtype=bool)
+    found = np.full(runs, np.nan)
+    for batch in range(1, batches + 1):
+        shares = moving_shares(state.observed, successes)
+        counts = rng.multinomial(SIZE, shares)
+        counts[:, 1] -= rng.binomial(counts[:, 1], loss)
+        successes += rng.binomial(counts, RATE)
+        state = state.update(counts, shares)
+        found[np.isnan(found) & (state.log_e_peak >= -np.log(alpha))] = batch
+        peeked |= ((state.observed - state.expected) ** 2 / state.expected).sum(axis=1) > limit
+    even = state.observed.sum(axis=1, keepdims=True) / len(ARMS)
+    static = ((state.observed - even) ** 2 / even).sum(axis=1) > limit
+    alarmed = ~np.isnan(found)
+    z = np.abs(state.observed - state.expected) / np.sqrt(state.variance)
+    return AlarmRates(
+        e_process=_share(alarmed),
+        median_batch=float(np.median(found[alarmed])) if alarmed.any() else float("nan"),
+        right_arm=float((z[alarmed].argmax(axis=1) == 1).mean()) if alarmed.any() else float("nan"),
+        expected_counts=_share(peeked),
+        even_split=_share(static),
+    )
+
+
+def moving_shares(units: FloatArray, successes: FloatArray) -> FloatArray:
+    """Shares that grow with an arm's rate, e-fold a standard error, as a bandit's do; shape (runs, arms)."""
+    rate = (successes + 1) / (units + 1 / RATE)
+    se = np.sqrt((rate * (1 - rate) / (units + 1 / RATE)).mean(axis=1, keepdims=True))
+    weights = np.exp((rate - rate.mean(axis=1, keepdims=True)) / se)
+    return np.asarray(FLOOR + (1 - len(ARMS) * FLOOR) * weights / weights.sum(axis=1, keepdims=True))
+
+
+def _share(happened: FloatArray) -> tuple[float, float]:
+    p = float(happened.mean())
+    return p, float(np.sqrt(p * (1 - p) / len(happened)))
+
+
+if __name__ == "__main__":
+    print("nothing lost:", simulate(2000, seed=1))
+    print("5 % lost:    ", simulate(2000, seed=2, loss=0.05))
