@@ -21,6 +21,13 @@ from allocator.inference.power import (
     power_of,
     sample_size,
 )
+from allocator.inference.propensity import (
+    InversePropensityCheck,
+    VersionCheck,
+    VersionDeviation,
+    check_inverse_propensities,
+    check_versions,
+)
 from allocator.inference.splits import Split, splits_of, usable_share
 from allocator.inference.srm import SRM_KAPPA, SrmResult, SrmState
 
@@ -33,6 +40,7 @@ __all__ = [
     "Duration",
     "EarlyDetection",
     "Estimate",
+    "InversePropensityCheck",
     "Mean",
     "Observations",
     "Plan",
@@ -44,7 +52,11 @@ __all__ = [
     "SrmResult",
     "SrmState",
     "Traffic",
+    "VersionCheck",
+    "VersionDeviation",
     "bonferroni",
+    "check_inverse_propensities",
+    "check_versions",
     "detectable_effect",
     "differences",
     "duration",

@@ -12,16 +12,12 @@ order (Lindon & Malek, "Anytime-valid inference for multinomial count data", Neu
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.errors import ArgumentError
 from allocator.quadrature import FloatArray
 
-__all__ = ["as_counts", "as_shares", "log_gain"]
+__all__ = ["log_gain"]
 
-SHARES_SUM = 1e-6
-"""How far from 1 shares may sum; published ones are whole ppm."""
 STIRLING = 64.0
 """From here on three terms of Stirling's series are exact to the last bit."""
 
@@ -33,7 +29,7 @@ def log_gain(
 
     Parameters
     ----------
-    counts, shares : n and p, shape (..., arms), as `as_counts` and `as_shares` return them.
+    counts, shares : n and p, shape (..., arms), as `arguments.as_counts` and `as_shares` return them.
     strength : c > 0, shape (...): how many units the bet is worth, small for a bold one.
     log_ratio : ln(q / p), shape (..., arms); 0 centres the bet on the promise.
 
@@ -47,26 +43,6 @@ def log_gain(
     n = np.where(possible, counts, 0.0)
     gain = (n * log_ratio + _excess(a, n)).sum(axis=-1) - _excess(np.asarray(strength), n.sum(axis=-1))
     return np.asarray(np.where(impossible, np.inf, gain))
-
-
-def as_counts(arms: int, counts: npt.ArrayLike) -> FloatArray:
-    """Counts as an array of shape (..., arms). ArgumentError: another shape, or an entry that is not a whole number ≥ 0."""
-    n = np.asarray(counts, dtype=np.float64)
-    if n.ndim == 0 or n.shape[-1] != arms:
-        raise ArgumentError("counts", f"shape {n.shape}", f"{arms} arms on the last axis")
-    if not np.all((n >= 0) & (n == np.floor(n)) & (n < np.inf)):
-        raise ArgumentError("counts", n.tolist(), "whole numbers of at least 0")
-    return n
-
-
-def as_shares(arms: int, shares: npt.ArrayLike) -> FloatArray:
-    """Shares as an array of shape (..., arms). ArgumentError: another shape, an entry below 0, or a sum that is not 1."""
-    p = np.asarray(shares, dtype=np.float64)
-    if p.ndim == 0 or p.shape[-1] != arms:
-        raise ArgumentError("shares", f"shape {p.shape}", f"{arms} arms on the last axis")
-    if not (np.all(p >= 0) and np.all(np.abs(p.sum(axis=-1) - 1) <= SHARES_SUM)):
-        raise ArgumentError("shares", p.tolist(), "numbers of at least 0 that sum to 1")
-    return p
 
 
 def _excess(a: FloatArray, n: FloatArray) -> FloatArray:

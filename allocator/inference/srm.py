@@ -31,7 +31,8 @@ import numpy as np
 import numpy.typing as npt
 
 from allocator.errors import ArgumentError
-from allocator.inference.multinomial import as_counts, as_shares, log_gain
+from allocator.inference.arguments import as_counts, as_shares, require_inside_unit
+from allocator.inference.multinomial import log_gain
 from allocator.quadrature import FloatArray
 
 __all__ = ["SRM_KAPPA", "SrmResult", "SrmState"]
@@ -164,8 +165,7 @@ class SrmState:
         ------
         ArgumentError : alpha outside (0, 1), or several checks.
         """
-        if not 0 < alpha < 1:
-            raise ArgumentError("alpha", alpha, "a number in (0, 1)")
+        require_inside_unit("alpha", alpha)
         if self.observed.ndim != 1:
             raise ArgumentError("checks", self.observed.shape[:-1], "a single check")
         deviations, z = _deviations(self)
