@@ -1,6 +1,7 @@
 """What the data say, and what it takes to know: each result names its method and its assumptions."""
 
 from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Ratio
+from allocator.inference.cuped import AdjustedMeans, Slopes, adjusted_means
 from allocator.inference.differences import differences
 from allocator.inference.estimate import Estimate
 from allocator.inference.fixed_horizon import fixed_differences, fixed_lifts
@@ -33,6 +34,7 @@ from allocator.inference.srm import SRM_KAPPA, SrmResult, SrmState
 
 __all__ = [
     "SRM_KAPPA",
+    "AdjustedMeans",
     "Baseline",
     "Count",
     "Design",
@@ -48,12 +50,14 @@ __all__ = [
     "Ratio",
     "SimulatedPower",
     "SimulatedRuns",
+    "Slopes",
     "Split",
     "SrmResult",
     "SrmState",
     "Traffic",
     "VersionCheck",
     "VersionDeviation",
+    "adjusted_means",
     "bonferroni",
     "check_inverse_propensities",
     "check_versions",
