@@ -2,6 +2,7 @@
 
 from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Ratio
 from allocator.inference.cuped import AdjustedMeans, Slopes, adjusted_means
+from allocator.inference.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, effective_units
 from allocator.inference.differences import differences
 from allocator.inference.estimate import Estimate
 from allocator.inference.fixed_horizon import fixed_differences, fixed_lifts
@@ -33,10 +34,12 @@ from allocator.inference.splits import Split, splits_of, usable_share
 from allocator.inference.srm import SRM_KAPPA, SrmResult, SrmState
 
 __all__ = [
+    "PRIOR_LAGS",
     "SRM_KAPPA",
     "AdjustedMeans",
     "Baseline",
     "Count",
+    "DelayDistribution",
     "Design",
     "Discoveries",
     "Duration",
@@ -58,6 +61,7 @@ __all__ = [
     "VersionCheck",
     "VersionDeviation",
     "adjusted_means",
+    "beta_of_delayed",
     "bonferroni",
     "check_inverse_propensities",
     "check_versions",
@@ -66,6 +70,7 @@ __all__ = [
     "duration",
     "e_benjamini_hochberg",
     "early_detection",
+    "effective_units",
     "even_shares",
     "fixed_differences",
     "fixed_lifts",
