@@ -4,12 +4,14 @@ from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Rat
 from allocator.inference.cuped import AdjustedMeans, Slopes, adjusted_means
 from allocator.inference.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, effective_units
 from allocator.inference.differences import differences
+from allocator.inference.effects import EffectTable, effects_by_period
 from allocator.inference.estimate import Estimate
 from allocator.inference.fixed_horizon import fixed_differences, fixed_lifts
 from allocator.inference.guardrail_power import EarlyDetection, early_detection
 from allocator.inference.lifts import lifts
 from allocator.inference.means import means
 from allocator.inference.multiplicity import Discoveries, bonferroni, e_benjamini_hochberg
+from allocator.inference.novelty import NoveltyResult, Verdict, novelty
 from allocator.inference.observations import Observations
 from allocator.inference.policy_power import SimulatedPower, SimulatedRuns, simulated_power
 from allocator.inference.power import (
@@ -44,9 +46,11 @@ __all__ = [
     "Discoveries",
     "Duration",
     "EarlyDetection",
+    "EffectTable",
     "Estimate",
     "InversePropensityCheck",
     "Mean",
+    "NoveltyResult",
     "Observations",
     "Plan",
     "Proportion",
@@ -58,6 +62,7 @@ __all__ = [
     "SrmResult",
     "SrmState",
     "Traffic",
+    "Verdict",
     "VersionCheck",
     "VersionDeviation",
     "adjusted_means",
@@ -71,11 +76,13 @@ __all__ = [
     "e_benjamini_hochberg",
     "early_detection",
     "effective_units",
+    "effects_by_period",
     "even_shares",
     "fixed_differences",
     "fixed_lifts",
     "lifts",
     "means",
+    "novelty",
     "power_of",
     "sample_size",
     "simulated_power",
