@@ -1,23 +1,30 @@
 """Sample-ratio mismatch under moving weights: do the arms get the units that the logged propensities promise?
 
 A chi-square against fixed shares alarms whenever the weights move; one against the expected counts, looked at again and again,
-alarms by chance. This check does neither. It bets against the published shares and keeps the product of its gains:
+alarms by chance. This check does neither. It bets against the published shares. A bet's wealth is multiplied, batch by batch, by
 
-    e ← e · DM(n; (κ + N) q) / ∏ p_k^n_k        q_k ∝ p_k (O_k + κ p_k) / (E_k + κ p_k)
+    DM(n; (κ + N) q) / ∏ p_k^n_k
 
-with p a batch's shares, n its counts, O_k and E_k the observed and expected counts of all earlier batches (E_k sums a batch's
-units times p_k), N = Σ O_k, and DM the probability of n's units in order under shares drawn from a Dirichlet, see `multinomial`.
-The bet is what the past says about each arm, held as strongly as the past is long, and it goes on learning inside the batch: a
-million units at a fixed split are as good in one batch as in a thousand. In small batches this is the plug-in ∏ (q_k / p_k)^n_k.
+with p the batch's shares, n its counts, N the units of all earlier batches, q what the bet says in place of p, and DM the
+probability of n's units in order under shares drawn from a Dirichlet, see `multinomial`. The bet is what the past says, held as
+strongly as the past is long, and it goes on learning inside the batch: a million units at a fixed split are as good in one batch
+as in a thousand. With O_k and E_k the observed and expected counts of all earlier batches (E_k sums a batch's units times p_k),
+C_k = Σ n_k p_k and v_k = p_k (1 - p_k), there are K + 1 bets:
 
-Given the past, a unit falls on arm k with probability p_k, so a unit multiplies e by 1 on average whatever was bet: e is a
-non-negative martingale, and P(e ever reaches 1/α) ≤ α (Ville 1939), for any batches, weights and stopping rule. Multinomial
+    on all arms at once              q_k ∝ p_k (O_k + κ p_k) / (E_k + κ p_k)
+    on arm k against the others      q_k / (1 - q_k) = p_k / (1 - p_k) · (O_k - C_k + κ v_k) / (E_k - C_k + κ v_k)
+
+and e is half the wealth of the first and half the mean wealth of the others. The first finds whatever is wrong, and pays for
+K - 1 unknowns; the others pay for one each, and of ten arms find one that loses units five times as often.
+
+Given the past, a unit falls on arm k with probability p_k, so a unit multiplies a wealth by 1 on average whatever was bet: e is
+a non-negative martingale, and P(e ever reaches 1/α) ≤ α (Ville 1939), for any batches, weights and stopping rule. Multinomial
 e-processes for this check: Lindon & Malek, "Anytime-valid inference for multinomial count data" (NeurIPS 2022), for fixed shares;
 a bet learnt from the past: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2024).
 
 How far arm k is off is told by the odds ratio of Mantel & Haenszel (1959) against the promise, each batch a stratum:
 
-    (Σ n_k (1 - p_k)) / (Σ (N - n_k) p_k) = (O_k - C_k) / (E_k - C_k)        with C_k = Σ n_k p_k
+    (Σ n_k (1 - p_k)) / (Σ (N - n_k) p_k) = (O_k - C_k) / (E_k - C_k)        with N a batch's units
 
 which is 1 - ℓ if the arm loses a share ℓ of its units, however the weights moved.
 """
@@ -87,7 +94,8 @@ class SrmState:
     overlap : C = Σ n_k p_k.
     variance : Σ N p_k (1 - p_k), that of O_k - E_k.
     impossible : units of batches in which the arm's share was 0.
-    log_e, log_e_peak : ln e now, and the largest it was; shape (...).
+    log_wealth : ln of each bet's, those on one arm in the order of arms, then the one on all; shape (..., arms + 1).
+    log_e_peak : the largest ln e was; shape (...).
     """
 
     arms: tuple[str, ...]
@@ -97,7 +105,7 @@ class SrmState:
     overlap: FloatArray
     variance: FloatArray
     impossible: FloatArray
-    log_e: FloatArray
+    log_wealth: FloatArray
     log_e_peak: FloatArray
 
     @classmethod
@@ -113,7 +121,12 @@ class SrmState:
         if not 0 < kappa < np.inf:
             raise ArgumentError("kappa", kappa, "a finite number above 0")
         zero = np.zeros((*checks, len(arms)))
-        return cls(tuple(arms), kappa, zero, zero, zero, zero, zero, np.zeros(checks), np.zeros(checks))
+        return cls(tuple(arms), kappa, zero, zero, zero, zero, zero, np.zeros((*checks, len(arms) + 1)), np.zeros(checks))
+
+    @property
+    def log_e(self) -> FloatArray:
+        """ln e now, shape (...)."""
+        return _log_e(self.log_wealth)
 
     def update(self, counts: npt.ArrayLike, shares: npt.ArrayLike) -> SrmState:
         """One more batch: `counts` units an arm, all assigned under `shares`.
@@ -127,7 +140,7 @@ class SrmState:
         """
         n, p = as_counts(len(self.arms), counts), as_shares(len(self.arms), shares)
         expected = n.sum(axis=-1, keepdims=True) * p
-        log_e = self.log_e + _gain(self, n, p)
+        log_wealth = self.log_wealth + _gains(self, n, p)
         return replace(
             self,
             observed=self.observed + n,
@@ -135,18 +148,18 @@ class SrmState:
             overlap=self.overlap + n * p,
             variance=self.variance + expected * (1 - p),
             impossible=self.impossible + np.where(p == 0, n, 0.0),
-            log_e=log_e,
-            log_e_peak=np.maximum(self.log_e_peak, log_e),
+            log_wealth=log_wealth,
+            log_e_peak=np.maximum(self.log_e_peak, _log_e(log_wealth)),
         )
 
     def __add__(self, other: SrmState) -> SrmState:
-        """Both checks' units together, as those of two partitions: the product of independent martingales is one.
+        """Both checks' units together, as those of two partitions: bet by bet the product of two martingales, which is one.
 
-        What the product reached between the two updates is not known, so the peak of the sum is its present value.
+        What e reached between the two updates is not known, so the peak of the sum is its present value.
         """
         if self.arms != other.arms or self.kappa != other.kappa:
             raise ArgumentError("other", (other.arms, other.kappa), f"a check of {self.arms} with kappa {self.kappa}")
-        log_e = self.log_e + other.log_e
+        log_wealth = self.log_wealth + other.log_wealth
         return replace(
             self,
             observed=self.observed + other.observed,
@@ -154,8 +167,8 @@ class SrmState:
             overlap=self.overlap + other.overlap,
             variance=self.variance + other.variance,
             impossible=self.impossible + other.impossible,
-            log_e=log_e,
-            log_e_peak=np.maximum(log_e, 0.0),
+            log_wealth=log_wealth,
+            log_e_peak=np.maximum(_log_e(log_wealth), 0.0),
         )
 
     def result(self, alpha: float = 0.001) -> SrmResult:
@@ -184,7 +197,7 @@ class SrmState:
             expected=tuple(self.expected.tolist()),
             deviations=tuple(deviations.tolist()),
             z=tuple(z.tolist()),
-            method=f"multinomial e-process, plug-in from earlier batches with kappa {self.kappa:g}; deviation by Mantel-Haenszel",
+            method=f"multinomial e-process, bets learnt from earlier units, kappa {self.kappa:g}; deviation by Mantel-Haenszel",
             assumptions=(
                 "Units are assigned independently of each other with the logged shares.",
                 "A batch's shares were fixed before its units came; they may depend on everything earlier.",
@@ -194,12 +207,31 @@ class SrmState:
         )
 
 
-def _gain(state: SrmState, n: FloatArray, p: FloatArray) -> FloatArray:
-    """ln of what a batch multiplies e by, shape (...)."""
-    at, promised = state.observed + state.kappa * p, state.expected + state.kappa * p
-    r = np.where(promised > 0, at / np.where(promised > 0, promised, 1.0), 1.0)  # an arm without share, ever
+def _log_e(log_wealth: FloatArray) -> FloatArray:
+    """Half on the bet on all arms, half on those on one, shape (...)."""
+    arms = log_wealth.shape[-1] - 1
+    of_one = np.logaddexp.reduce(log_wealth[..., :-1], axis=-1) - np.log(arms)
+    return np.asarray(np.logaddexp(of_one, log_wealth[..., -1]) - np.log(2))
+
+
+def _gains(state: SrmState, n: FloatArray, p: FloatArray) -> FloatArray:
+    """ln of what a batch multiplies each wealth by, shape (..., arms + 1)."""
+    known = state.kappa + state.observed.sum(axis=-1)
+    r = _ratio(state.observed + state.kappa * p, state.expected + state.kappa * p)
     log_ratio = np.log(r) - np.log((p * r).sum(axis=-1, keepdims=True))
-    return log_gain(n, p, state.kappa + state.observed.sum(axis=-1), log_ratio)
+    of_all = log_gain(n, p, known, log_ratio)
+    prior = state.kappa * p * (1 - p)
+    r = _ratio(state.observed - state.overlap + prior, state.expected - state.overlap + prior)
+    either, rest = np.stack([p, 1 - p], axis=-1), n.sum(axis=-1, keepdims=True) - n
+    log_ratio = np.stack([np.log(r), np.zeros_like(r)], axis=-1) - np.log(1 - p + p * r)[..., None]
+    of_one = log_gain(np.stack([n, rest], axis=-1), either, np.broadcast_to(known[..., None], p.shape), log_ratio)
+    return np.concatenate([of_one, of_all[..., None]], axis=-1)
+
+
+def _ratio(found: FloatArray, promised: FloatArray) -> FloatArray:
+    """1 for an arm that never had a share, or always all of it."""
+    some = (found > 0) & (promised > 0)
+    return np.where(some, found / np.where(some, promised, 1.0), 1.0)
 
 
 def _deviations(state: SrmState) -> tuple[FloatArray, FloatArray]:
