@@ -2,7 +2,7 @@
 
 from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Ratio
 from allocator.inference.cuped import AdjustedMeans, Slopes, adjusted_means
-from allocator.inference.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, effective_units
+from allocator.inference.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, delayed_samples, effective_units, lag_edges
 from allocator.inference.differences import differences
 from allocator.inference.effects import EffectTable, effects_by_period
 from allocator.inference.estimate import Estimate
@@ -70,6 +70,7 @@ __all__ = [
     "bonferroni",
     "check_inverse_propensities",
     "check_versions",
+    "delayed_samples",
     "detectable_effect",
     "differences",
     "duration",
@@ -80,6 +81,7 @@ __all__ = [
     "even_shares",
     "fixed_differences",
     "fixed_lifts",
+    "lag_edges",
     "lifts",
     "means",
     "novelty",

@@ -5,6 +5,11 @@ reward, F(window) = 1. Counting pending units as failures favours old exposures 
 did show. With an arm's units weighted by what can have arrived, n_eff = Σ_s n_s F̄_s, the rate S / n_eff is unbiased (Vernade,
 Cappé & Perchet, "Stochastic bandit models for delayed conversions", UAI 2017). Means of values likewise: Σy / n_eff.
 
+**Periods** here are at most an eighth of the window, or the spread of exposures inside them is not even enough: of two equal arms
+in periods as long as the window, the one whose share went from .1 to .9 within it is estimated 10 % too low and the other 10 %
+too high; in periods of an eighth both are right within 1 %. Any division of time will do, if it is fine where exposures are
+young: all that is older than the window may be a single period.
+
 **F from the lags of rewards that came.** A lag is seen only if its exposure is at least that old: right truncation. The
 product-limit estimator in reverse time (Lynden-Bell 1971; Lagakos, Barraj & De Gruttola 1988) needs nothing but lags: with d_j
 of them in bin j, and N_j in bins up to j among exposures old enough for bin j,
@@ -32,11 +37,31 @@ import scipy  # scipy.special loads when first used: the command line starts in 
 
 from allocator.errors import ArgumentError
 from allocator.quadrature import FloatArray
+from allocator.samples import Samples
 
-__all__ = ["PRIOR_LAGS", "DelayDistribution", "beta_of_delayed", "effective_units"]
+__all__ = ["PRIOR_LAGS", "DelayDistribution", "beta_of_delayed", "delayed_samples", "effective_units", "lag_edges"]
 
 PRIOR_LAGS = 2.0
 """Pseudo-lags that have arrived at once."""
+LAG_BINS = 27
+"""The first ends at 2^-13 of the window: ten seconds of a day."""
+
+
+def lag_edges(window_s: float, bins: int = LAG_BINS) -> FloatArray:
+    """Edges of bins for lags, shape (bins + 1,): 0, then in steps of √2 up to the window.
+
+    Fine enough for lags that are spread. A lag that a large share of rewards has to the second is smeared over its bin, which
+    shifts n_eff by a few per cent: give it a narrower bin.
+
+    Raises
+    ------
+    ArgumentError : a window that is not finite and above 0, or no bin.
+    """
+    if not 0 < window_s < np.inf:
+        raise ArgumentError("window_s", window_s, "a finite number above 0")
+    if bins < 1:
+        raise ArgumentError("bins", bins, "at least 1")
+    return np.concatenate([[0.0], window_s * 2.0 ** (np.arange(1 - bins, 1) / 2)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +103,8 @@ class DelayDistribution:
         """What it takes to be true."""
         return (
             "The lag does not depend on when the exposure was" + (", nor on the arm." if self.cdf.ndim == 1 else "."),
-            "Exposures are spread evenly within a period.",
+            "Exposures are spread evenly within a period, of every arm.",
+            "`now` is the time up to which events were read: what happened before it has been counted.",
             "What comes later than the oldest exposure's age is the same share of every arm's rewards.",
             "A reward's lag does not depend on its value.",
         )
@@ -103,9 +129,9 @@ class DelayDistribution:
             their exposure and bin of their lag: each unit's first that is not 0 where a unit counts once, all that are not 0
             where they add up. Bin j holds lags above edge j up to edge j + 1, the first also 0 and what a clock's skew put
             before it; none is beyond the window.
-        edges : shape (bins + 1,), seconds, rising from 0 to the window. A dozen or two, finer near 0, is enough.
+        edges : shape (bins + 1,), seconds, rising from 0 to the window; see `lag_edges`.
         starts, ends : shape (periods,), seconds; a period that still runs ends in the future.
-        now : seconds.
+        now : seconds; the time up to which events were read, not the clock's.
 
         Raises
         ------
@@ -178,6 +204,39 @@ def effective_units(
     if units.ndim != 2 or units.shape[1] != arrived.shape[-1] or (arrived.ndim == 2 and len(arrived) != len(units)):
         raise ArgumentError("n", f"shape {units.shape}", f"(arms, periods) with periods and arms of {arrived.shape}")
     return np.asarray((units * arrived).sum(axis=1))
+
+
+def delayed_samples(samples: Samples, effective_n: npt.ArrayLike, *, binary: bool) -> Samples:
+    """Samples that make the posterior of a metric's mean while rewards are pending, with any prior.
+
+    Values and counts: n_eff units with the same sum and the same squares, because the variance of Σy / n_eff is n Var(y) / n_eff²
+    with what is pending seen as 0. Binary: what turns a uniform prior into `beta_of_delayed`. Where nothing is pending, samples
+    of a binary metric stay as they are, others but for their origin.
+
+    Parameters
+    ----------
+    samples : of all units, pending ones as 0.
+    effective_n : shape (arms,), see `effective_units`; at most the units.
+    binary : whether the metric is; its origin is 0 then.
+
+    Raises
+    ------
+    ArgumentError : effective_n of another shape, or outside [0, n]; more successes than units.
+    """
+    effective = np.asarray(effective_n, dtype=np.float64)
+    if effective.shape != samples.n.shape or not np.all((effective >= 0) & (effective <= samples.n)):
+        raise ArgumentError("effective_n", effective.tolist(), f"between 0 and the units {samples.n.tolist()}")
+    if not binary:
+        total = np.where(effective > 0, samples.total + samples.n * samples.origin, 0.0)
+        return Samples(n=effective, total=total, squares=samples.squares)
+    a, b = beta_of_delayed(samples.total, samples.n, effective)
+    successes, failures = np.maximum(a - 1, 0.0), np.maximum(b - 1, 0.0)  # without any success a is a little below 1
+    pending, n = effective < samples.n, successes + failures
+    return Samples(
+        n=np.where(pending, n, samples.n),
+        total=np.where(pending, successes, samples.total),
+        squares=np.where(pending, successes * np.divide(failures, n, out=np.zeros_like(n), where=n > 0), samples.squares),
+    )
 
 
 def beta_of_delayed(successes: npt.ArrayLike, n: npt.ArrayLike, effective_n: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
