@@ -11,9 +11,10 @@ seen at one age only, there is one intercept, errors are independent, and the te
 widened if the cells scatter more than they say (Birge 1932).
 
 What remains in the long run is L, averaged over cohorts by their precision. τ is not known, so L's interval is the union, over τ
-from a twentieth of the span to the whole of it, of what fits nearly as well as the best τ (profile likelihood): it covers what
-remains of an effect that fades within about three spans. Cohort, age and calendar time are collinear, so no table tells novelty
-from drift in calendar time plus a change of users; effects that differ between cohorts of equal age are reported as a warning.
+from a twentieth of the span to the whole of it, of what fits nearly as well as the best τ (profile likelihood, by generalised
+least squares): it covers what remains of an effect that fades within about three spans. Cohort, age and calendar time are
+collinear, so no table tells novelty from drift in calendar time plus a change of users; effects that differ between cohorts of
+equal age are reported as a warning.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _PROFILED = np.geomspace(1 / 20, 1, 16)
 """τ tried for the long run, in spans of ages."""
 
 Interval = tuple[float, float]
+Noise = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +217,19 @@ def _decay(table: EffectTable, spans: float) -> FloatArray:
     return np.asarray(np.exp(-(table.age_s - table.age_s.min()) / (np.ptp(table.age_s) * spans)))
 
 
-def _fit(table: EffectTable, spans: float) -> _Fit:
+def _fit(table: EffectTable, spans: float, noise: Noise | None = None) -> _Fit:
+    """Least squares by the given standard errors; with `noise`, generalised ones, and `squares` in its unit."""
     g = _decay(table, spans)
     cohorts, which = np.unique(table.cohort_s, return_inverse=True)
     of_level = (which[:, None] == np.arange(len(cohorts))).astype(float) if table.followed else np.ones((len(which), 1))
     design = np.concatenate([of_level, g[:, None]], axis=1) / table.se[:, None]
-    of_data = np.linalg.pinv(design)
+    whiten = np.eye(len(which)) if noise is None else _whitening(which, *noise)
+    of_data = np.linalg.pinv(whiten @ design) @ whiten
     data = table.effect / table.se
     beta = of_data @ data
-    residual = data - design @ beta
+    residual = whiten @ (data - design @ beta)
     squares, freedom = float(residual @ residual), len(data) - design.shape[1]
-    scale = squares / max(freedom, 1)
+    scale, common = noise or _noise(squares / max(freedom, 1), table.followed)
     inside = g - of_level @ (of_level.T @ g / of_level.sum(axis=0))
     return _Fit(
         levels=np.asarray(beta[:-1]),
@@ -234,25 +238,40 @@ def _fit(table: EffectTable, spans: float) -> _Fit:
         fall=float(np.ptp(g)),
         cohort=which,
         squares=squares,
-        scale=max(scale, SCALE_MIN if table.followed else 1.0),
-        common=max(1 - scale, 0.0) if table.followed else 0.0,  # what cells of a cohort do not differ by, they share
+        scale=scale,
+        common=common,
         freedom=freedom,
         determined=bool(np.abs(inside).max() > 1e-9),
         followed=table.followed,
     )
 
 
+def _noise(scatter: float, followed: bool) -> Noise:
+    """Variance of a cell's own error and of what it shares with its cohort, from the mean square of residuals within cohorts."""
+    if not followed:
+        return max(scatter, 1.0), 0.0
+    return max(scatter, SCALE_MIN), max(1 - scatter, 0.0)  # what cells of a cohort do not differ by, they share
+
+
+def _whitening(cohort: npt.NDArray[np.intp], scale: float, common: float) -> FloatArray:
+    """What makes errors of such a covariance independent, of variance 1; shape (cells, cells)."""
+    size = np.bincount(cohort)[cohort]
+    together = (cohort[:, None] == cohort) / size
+    return np.asarray((np.eye(len(cohort)) - together) / np.sqrt(scale) + together / np.sqrt(scale + size * common)[:, None])
+
+
 def _long_run(table: EffectTable, alpha: float) -> tuple[float, Interval, float]:
-    """L, its interval and the best τ."""
-    fits = {spans: _fit(table, spans) for spans in _PROFILED.tolist()}
-    least = min(fit.squares for fit in fits.values()) + SCALE_MIN
+    """L, its interval and the best τ. By generalised least squares, or what a cohort shares would be taken for evidence on τ."""
+    first = min((_fit(table, spans) for spans in _PROFILED.tolist()), key=lambda fit: fit.squares)
+    fits = {spans: _fit(table, spans, (first.scale, first.common)) for spans in _PROFILED.tolist()}
+    least = min(fit.squares for fit in fits.values()) + SCALE_MIN / first.scale
     decay, best = [item for item in fits.items() if item[1].squares <= least][-1]  # of equally good ones the longest
     share = _cohort_precision(table) if table.followed else np.ones(1)
     critical, reaches = best.critical(alpha), []
     for fit in fits.values():
-        behind = max(fit.squares - best.squares, 0.0) / best.scale
+        behind = max(fit.squares - best.squares, 0.0)
         if behind <= critical**2:
-            reach = best.sd(share @ fit.of_data[:-1]) * float(np.sqrt(critical**2 - behind))
+            reach = fit.sd(share @ fit.of_data[:-1]) * float(np.sqrt(critical**2 - behind))
             reaches.append(_around(float(share @ fit.levels), reach))
     interval = (min(low for low, _ in reaches), max(high for _, high in reaches))
     return float(share @ best.levels), interval, decay * float(np.ptp(table.age_s))

@@ -65,7 +65,14 @@ def test_false_alarms_of_a_sequence_are_rare_as_promised() -> None:
     assert 0.01 < alarms < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 600)
 
 
-@pytest.mark.parametrize("table", [followed, sequential])
+TABLES: list[Callable[[np.random.Generator, Shape], EffectTable]] = [
+    lambda rng, shape: followed(rng, shape, shared=0.0),
+    lambda rng, shape: followed(rng, shape, shared=0.8),
+    sequential,
+]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=["independent", "correlated", "sequential"])
 def test_a_fading_effect_is_found_with_what_remains_of_it(table: Callable[[np.random.Generator, Shape], EffectTable]) -> None:
     results = many(150, lambda rng: table(rng, fading))
     assert np.mean([result.verdict == "fading" for result in results]) > 0.7
