@@ -18,6 +18,7 @@ __all__ = [
     "Metric",
     "MetricType",
     "Policy",
+    "Prior",
     "Status",
 ]
 
@@ -37,11 +38,23 @@ class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: dict[str, Any] = {}
 
 
+class Prior(Struct, frozen=True, kw_only=True):
+    """What is known of a metric before the first unit: as if so many units of that mean had been seen.
+
+    None is filled in by type, see `allocator.prior`: mean and sd are then those of all arms' units together.
+    """
+
+    units: Annotated[float, Meta(gt=0, description="what it is worth; None: one event of a count")] | None = None
+    mean: Annotated[float, Meta(description="in the metric's own unit")] | None = None
+    sd: Annotated[float, Meta(gt=0, description="of one unit's value; a binary metric has none")] | None = None
+
+
 class Metric(Struct, frozen=True, kw_only=True):
     """What a reward measures, and how a unit's rewards become one number.
 
     A unit without a reward has the value 0. `aggregate` says what several rewards of one unit make: their sum, their
-    maximum, or the last by time. A binary metric takes 0 and 1 and its maximum.
+    maximum, or the last by time. A binary metric takes 0 and 1 and its maximum. The default prior is weak: a uniform one of a
+    rate; of a value, one unit like all arms' units together; of a count, one event at their rate.
     """
 
     type: MetricType = "binary"
@@ -49,6 +62,8 @@ class Metric(Struct, frozen=True, kw_only=True):
     window_s: Seconds = field(default=86400.0, name="window")
     resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
     aggregate: Aggregate = "sum"
+    prior: Annotated[Prior | None, Meta(description="of every arm; None is the default of the metric's type")] = None
+    arm_priors: Annotated[dict[Name, Prior], Meta(description="of single arms, in place of `prior`")] = {}
 
 
 class Policy(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from allocator.durations import format_duration, parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
+from allocator.spec_priors import read_arm_priors, read_prior
 from allocator.spec_text import parse_text
 
 __all__ = ["ARMS_MAX", "METRICS_MAX", "SEGMENTS_MAX", "load_experiment"]
@@ -74,7 +75,7 @@ class _Reader:
         ids = [arm.id for arm in arms]
         first = ids[0] if ids else ""
         control = self._one_of("control", source.get("control", first), ids, "arm")
-        metrics = self._metrics(source.get("metrics", _MISSING))
+        metrics = self._metrics(source.get("metrics", _MISSING), ids)
         names = list(metrics)
         objective = self._one_of("objective", source.get("objective", names[0] if len(names) == 1 else _MISSING), names, "metric")
         constraints = self._constraints(source.get("constraints", {}), len(arms))
@@ -210,19 +211,20 @@ class _Reader:
                 arms.append(Arm(id=name, params=dict(params)))
         return arms
 
-    def _metrics(self, value: Any) -> dict[str, Metric]:
+    def _metrics(self, value: Any, arms: Sequence[str]) -> dict[str, Metric]:
         if not isinstance(value, Mapping) or not value:
             self._error("metrics", value, "a mapping of at least one metric, such as {thumbs_up: binary}")
             return {}
         if len(value) > METRICS_MAX:
             self._error("metrics", f"{len(value)} metrics", f"at most {METRICS_MAX}")
-        return {self._name(f"metrics.{name}", name): self._metric(f"metrics.{name}", found) for name, found in value.items()}
+        named = [(name, f"metrics.{name}", found) for name, found in value.items()]
+        return {self._name(path, name): self._metric(path, found, arms) for name, path, found in named}
 
-    def _metric(self, path: str, value: Any) -> Metric:
+    def _metric(self, path: str, value: Any, arms: Sequence[str]) -> Metric:
         if isinstance(value, str):
             value = {"type": value}
         if not isinstance(value, Mapping):
-            self._error(path, value, "binary, value, count, or a mapping with type, direction, window, resolution, aggregate")
+            self._error(path, value, "binary, value, count, or a mapping with type, direction, window, resolution, aggregate, …")
             return Metric()
         self._known_fields(f"{path}.", value, Metric)
         kind = self._one_of(f"{path}.type", value.get("type", "binary"), ["binary", "value", "count"], "metric type")
@@ -240,12 +242,15 @@ class _Reader:
             expected,
             lambda x: x == 1 if whole else x > 0,
         )
+        metric_type = cast(MetricType, kind or "binary")  # an unknown one is an error already
         return Metric(
-            type=cast(MetricType, kind),
+            type=metric_type,
             direction=cast(Direction, self._one_of(f"{path}.direction", value.get("direction", "up"), _DIRECTIONS, "direction")),
             window_s=self._duration(f"{path}.window", value.get("window", 86400.0)),
             resolution=resolution,
             aggregate=cast(Aggregate, aggregate),
+            prior=read_prior(f"{path}.prior", value.get("prior"), metric_type, self._error),
+            arm_priors=read_arm_priors(f"{path}.arm_priors", value.get("arm_priors", {}), metric_type, arms, self._error),
         )
 
     def _policy(self, value: Any, arms: Sequence[str]) -> Policy:

@@ -1,4 +1,4 @@
-"""Rates: Beta(a, b) an arm, conjugate to successes and failures."""
+"""Rates: Beta(a, b) an arm, conjugate to successes and failures (Bayes 1763; Gelman et al. 2013, §2.4)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
 from allocator.posterior.protocol import tails
+from allocator.prior import PseudoUnits
 from allocator.quadrature import Betas, Contest, FloatArray, contest
+from allocator.samples import Samples
 
-__all__ = ["BetaPosteriors", "beta_quantiles"]
+__all__ = ["BetaPosteriors", "beta_posteriors", "beta_quantiles"]
 
 MANY = 1000.0
 """Successes and failures from which on quantiles are expanded: an error of 5e-9 sd, falling as n^-5/2. Below, betaincinv takes a
@@ -68,6 +70,13 @@ class BetaPosteriors:
     @cached_property
     def _contest(self) -> Contest:
         return contest(Betas(self.a, self.b), self.down)
+
+
+def beta_posteriors(arms: tuple[str, ...], samples: Samples, prior: PseudoUnits, down: bool) -> BetaPosteriors:
+    """Beta(u m + successes, u (1 - m) + failures), the prior being worth u units of mean m."""
+    a = prior.units * prior.mean + samples.total
+    b = prior.units * (1.0 - prior.mean) + (samples.n - samples.total)
+    return BetaPosteriors(arms, a, b, down)
 
 
 def beta_quantiles(a: FloatArray, b: FloatArray, p: tuple[float, ...]) -> FloatArray:

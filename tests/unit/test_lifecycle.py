@@ -123,7 +123,7 @@ def test_a_stopped_experiment_takes_no_change() -> None:
 def test_a_change_of_the_summed_fields_is_seen_for_each_of_them() -> None:
     """Guards the list in the module: a field of Metric is either summed, so refused, or known to be harmless."""
     fields = {field.name for field in msgspec.structs.fields(type(spec().metrics["latency"]))}
-    assert fields == {*lifecycle._SUMMED, "direction"}
+    assert fields == {*lifecycle._SUMMED, "direction", "prior", "arm_priors"}
 
 
 def test_differences_name_paths() -> None:

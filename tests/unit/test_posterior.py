@@ -10,7 +10,7 @@ from scipy import stats
 
 from allocator.experiment import Metric
 from allocator.moments import Moments, layout_of
-from allocator.posterior import BetaPosteriors, NormalPosteriors, posteriors_of
+from allocator.posterior import BetaPosteriors, StudentPosteriors, posteriors_of
 
 VALUE = Metric(type="value", resolution=0.01)
 
@@ -32,18 +32,19 @@ def test_binary_is_a_beta_on_a_uniform_prior() -> None:
     np.testing.assert_allclose(found.interval(0.9), [stats.beta(4, 3).interval(0.9), (0.05, 0.95)], rtol=1e-12)
 
 
-def test_values_shrink_by_one_unit_towards_all_arms_together() -> None:
+def test_values_are_the_t_of_a_normal_with_a_prior_of_one_unit_like_all_arms_together() -> None:
     a, b = [100, 300], [500, 500, 800]
     found = posteriors_of(VALUE, 0, ["a", "b"], [moments(a), moments(b)])
+    assert isinstance(found, StudentPosteriors)
     together = np.array(a + b) / 100
     for k, values in enumerate((np.array(a) / 100, np.array(b) / 100)):
         n, mean = len(values), values.mean()
         centre = (values.sum() + together.mean()) / (n + 1)
-        squares = ((values - mean) ** 2).sum() + n / (n + 1) * (mean - together.mean()) ** 2
+        squares = 3 * together.var() + ((values - mean) ** 2).sum() + n / (n + 1) * (mean - together.mean()) ** 2
+        exact = stats.t(n + 3, centre, np.sqrt(squares / (n + 3) / (n + 1)))
         assert found.mean[k] == pytest.approx(centre, rel=1e-14)
-        assert found.interval()[k, 1] - centre == pytest.approx(
-            1.959963984540054 * np.sqrt((together.var() + squares) / (n + 1) / (n + 1)), rel=1e-12
-        )
+        assert found.sd[k] == pytest.approx(exact.std(), rel=1e-12)
+        np.testing.assert_allclose(found.interval(0.9)[k], exact.interval(0.9), rtol=1e-12)
 
 
 def test_with_many_units_the_interval_is_the_textbook_one() -> None:
@@ -56,7 +57,6 @@ def test_with_many_units_the_interval_is_the_textbook_one() -> None:
 
 def test_an_arm_whose_few_values_agree_is_not_certain() -> None:
     found = posteriors_of(VALUE, 0, ["a", "b"], [moments([100, 100, 100]), moments([0, 200] * 50)])
-    assert isinstance(found, NormalPosteriors)
     assert found.sd[0] > 0.2
 
 
@@ -96,7 +96,7 @@ def test_a_large_common_value_costs_no_digits() -> None:
     arms = [[12, 30, 7, 22], [25, 25, 40, 9]]
     plain = posteriors_of(VALUE, 0, "ab", [moments(v) for v in arms])
     far = posteriors_of(VALUE, 0, "ab", [moments([y + 10**12 for y in v]) for v in arms])
-    np.testing.assert_allclose(far.sd, plain.sd, rtol=1e-12)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(far.sd, plain.sd, rtol=1e-12)
 
 
 def test_a_million_million_units_are_finite() -> None:
