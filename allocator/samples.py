@@ -44,14 +44,13 @@ def samples_of(metric: Metric, j: int, moments: Sequence[Moments]) -> Samples:
     """
     binary = metric.type == "binary"
     resolution = 1.0 if binary else metric.resolution
-    n = sum(m.n for m in moments)
-    origin = sum(m.sum(j) for m in moments) // n if n and not binary else 0
-    return Samples(
-        n=np.array([float(m.n) for m in moments]),
-        total=np.array([float(m.sum(j) - m.n * origin) for m in moments]) * resolution,
-        squares=np.array([_squares(m, j) for m in moments]) * resolution**2,
-        origin=origin * resolution,
-    )
+    rows = [(m.n, m.sum(j), m.sum_squares(j)) for m in moments]
+    units = sum(n for n, _, _ in rows)
+    origin = 0 if binary or not units else sum(total for _, total, _ in rows) // units
+    n, totals, squares = np.array(
+        [(n, total - n * origin, (n * square - total**2) / n if n else 0.0) for n, total, square in rows], dtype=np.float64
+    ).T
+    return Samples(n=n, total=totals * resolution, squares=squares * resolution**2, origin=origin * resolution)
 
 
 def samples_of_sum(weights: Mapping[int, float], moments: Sequence[Moments]) -> Samples:
@@ -102,10 +101,6 @@ def samples_of_ratio(j: int, k: int, moments: Sequence[Moments], scale: float = 
             total[i] = (own_above * below - above * own_below) * units / below**2
             squares[i] = _squares_of_ratio(m, j, k) * units**2 / (own_below * below) ** 2
     return Samples(n=n, total=total * scale, squares=squares * scale**2, origin=above / below * scale)
-
-
-def _squares(m: Moments, j: int) -> float:
-    return (m.n * m.sum_squares(j) - m.sum(j) ** 2) / m.n if m.n else 0.0
 
 
 def _squares_of_sum(m: Moments, weights: Mapping[int, int], total: int) -> int:

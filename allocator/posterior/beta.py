@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -17,8 +17,8 @@ from allocator.samples import Samples
 __all__ = ["BetaPosteriors", "beta_posteriors", "beta_quantiles"]
 
 MANY = 1000.0
-"""Successes and failures from which on quantiles are expanded: an error of 5e-9 sd, falling as n^-5/2. Below, betaincinv takes a
-microsecond; above, its time grows as √n and its own error is larger."""
+"""Successes and failures from which on quantiles are expanded: an error of 3e-9 sd at 95 %, 1e-8 sd at 99.9 %, less as n^-5/2.
+Below, betaincinv takes a microsecond; above, its time grows with √n."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,60 +81,51 @@ def beta_posteriors(arms: tuple[str, ...], samples: Samples, prior: PseudoUnits,
 
 def beta_quantiles(a: FloatArray, b: FloatArray, p: tuple[float, ...]) -> FloatArray:
     """Quantiles of Beta(a, b), shape (arms, len(p)): exact for few successes or failures, expanded for many."""
-    many = np.minimum(a, b) >= MANY
-    if not many.any():
+    few = np.minimum(a, b) < MANY
+    if few.all():
         return np.asarray(scipy.special.betaincinv(a[:, None], b[:, None], p))
-    out = np.empty((len(a), len(p)))
-    out[many] = _expanded(a[many, None], b[many, None], np.asarray(scipy.special.ndtri(p)))
-    few = ~many
+    out = _expanded(a, b, p)
     if few.any():
         out[few] = scipy.special.betaincinv(a[few, None], b[few, None], p)
     return out
 
 
-def _expanded(a: FloatArray, b: FloatArray, z: FloatArray) -> FloatArray:
+def _expanded(a: FloatArray, b: FloatArray, p: tuple[float, ...]) -> FloatArray:
     """Fisher & Cornish (1960) on the log-odds, to the order n^-2; as in Abramowitz & Stegun 26.2.49.
 
-    Cumulants of the log-odds are polygammas: κ_r = ψ^(r-1)(a) + (-1)^r ψ^(r-1)(b), here by their asymptotic series.
+    Cumulants of the log-odds are polygammas, κ_r = ψ^(r-1)(a) + (-1)^r ψ^(r-1)(b): here as asymptotic series.
     """
     u, v = 1.0 / a, 1.0 / b
-    mean = np.log(a / b) - (u - v) / 2.0 - (u * u - v * v) / 12.0
-    k2 = _psi1(u) + _psi1(v)
+    mean = np.log(a / b) - (u - v) * (0.5 + (u + v) / 12.0)
+    k2 = u * (1.0 + u * (0.5 + u / 6.0)) + v * (1.0 + v * (0.5 + v / 6.0))
+    u2, v2 = u * u, v * v
     s = np.sqrt(k2)
-    g1 = (_psi2(u) - _psi2(v)) / (k2 * s)
-    g2 = (_psi3(u) + _psi3(v)) / k2**2
-    g3 = (_psi4(u) - _psi4(v)) / (k2**2 * s)
-    g4 = 24.0 * (u**5 + v**5) / k2**3
+    g1 = (v2 * (1.0 + v * (1.0 + 0.5 * v)) - u2 * (1.0 + u * (1.0 + 0.5 * u))) / (k2 * s)
+    g2 = (u2 * u * (2.0 + 3.0 * u) + v2 * v * (2.0 + 3.0 * v)) / (k2 * k2)
+    g3 = (v2 * v2 * (6.0 + 12.0 * v) - u2 * u2 * (6.0 + 12.0 * u)) / (k2 * k2 * s)
+    g4 = 24.0 * (u2 * u2 * u + v2 * v2 * v) / k2**3
+    g11 = g1 * g1
+    terms = np.array([g1, g2, g11, g3, g1 * g2, g1 * g11, g4, g2 * g2, g1 * g3, g11 * g2, g11 * g11])
+    z, polynomials = _hermites(p)
+    return np.asarray(scipy.special.expit(mean[:, None] + s[:, None] * (z + terms.T @ polynomials)))
+
+
+@lru_cache(maxsize=64)
+def _hermites(p: tuple[float, ...]) -> tuple[FloatArray, FloatArray]:
+    """z = Φ⁻¹(p) and what each product of cumulants is multiplied by, shape (11, len(p))."""
+    z = np.asarray(scipy.special.ndtri(p))
     h1, h2, h3, h4, h5 = z, z**2 - 1, z**3 - 3 * z, z**4 - 6 * z**2 + 3, z**5 - 10 * z**3 + 15 * z
-    x = (
-        z
-        + g1 * h2 / 6
-        + g2 * h3 / 24
-        - g1**2 * (2 * h3 + h1) / 36
-        + g3 * h4 / 120
-        - g1 * g2 * (h4 + h2) / 24
-        + g1**3 * (12 * h4 + 19 * h2) / 324
-        + g4 * h5 / 720
-        - g2**2 * (3 * h5 + 6 * h3 + 2 * h1) / 384
-        - g1 * g3 * (2 * h5 + 3 * h3) / 180
-        + g1**2 * g2 * (14 * h5 + 37 * h3 + 8 * h1) / 288
-        - g1**4 * (252 * h5 + 832 * h3 + 227 * h1) / 7776
-    )
-    return np.asarray(scipy.special.expit(mean + s * x))
-
-
-def _psi1(u: FloatArray) -> FloatArray:
-    """ψ'(1/u) for small u; each further derivative likewise, to a relative error of u³ or better."""
-    return u + u**2 / 2 + u**3 / 6 - u**5 / 30
-
-
-def _psi2(u: FloatArray) -> FloatArray:
-    return -(u**2) - u**3 - u**4 / 2
-
-
-def _psi3(u: FloatArray) -> FloatArray:
-    return 2 * u**3 + 3 * u**4 + 2 * u**5
-
-
-def _psi4(u: FloatArray) -> FloatArray:
-    return -6 * u**4 - 12 * u**5
+    rows = [
+        h2 / 6,
+        h3 / 24,
+        -(2 * h3 + h1) / 36,
+        h4 / 120,
+        -(h4 + h2) / 24,
+        (12 * h4 + 19 * h2) / 324,
+        h5 / 720,
+        -(3 * h5 + 6 * h3 + 2 * h1) / 384,
+        -(2 * h5 + 3 * h3) / 180,
+        (14 * h5 + 37 * h3 + 8 * h1) / 288,
+        -(252 * h5 + 832 * h3 + 227 * h1) / 7776,
+    ]
+    return z, np.array(rows)

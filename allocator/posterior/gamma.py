@@ -17,6 +17,7 @@ of an event an arm would be given up for not having had one yet.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -89,7 +90,7 @@ class GammaPosteriors:
 
     @cached_property
     def _contest(self) -> Contest | Even:
-        if not np.all(np.isfinite(self.alpha) & np.isfinite(self.beta)):
+        if not math.isfinite(float(self.alpha.sum() + self.beta.sum())):  # one that is not makes the sum so
             return Even(len(self.arms))
         return contest(Gammas(self.alpha, self.beta), self.down)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -53,6 +54,6 @@ class NormalPosteriors:
 
     @cached_property
     def _contest(self) -> Contest | Even:
-        if not np.all(np.isfinite(self.mean) & np.isfinite(self.sd)):
+        if not math.isfinite(float(self.mean.sum() + self.sd.sum())):  # one that is not makes the sum so
             return Even(len(self.arms))
         return contest(Normals(self.mean, self.sd), self.down)

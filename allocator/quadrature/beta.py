@@ -6,6 +6,7 @@ and e^(-bλ).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.errors import ArgumentError
-from allocator.quadrature.contest import contest
-from allocator.quadrature.densities import REACH, Arms, Shape, arrays
+from allocator.quadrature.contests import contest
+from allocator.quadrature.densities import REACH, Arms, Shape, arrays, check_positive
 from allocator.quadrature.panels import FloatArray
 
 __all__ = ["Betas", "log_odds_terms", "prob_best_beta"]
@@ -83,9 +83,7 @@ def prob_best_beta(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     ArgumentError : shapes differ, or a value is outside its domain.
     """
     a, b = arrays(a=a, b=b)
-    for name, value in (("a", a), ("b", b)):
-        if not (np.all(np.isfinite(value)) and np.all(value > 0)):
-            raise ArgumentError(name, value.tolist(), "finite numbers above 0")
+    check_positive(a=a, b=b)
     return contest(Betas(a, b)).prob_best
 
 
@@ -96,7 +94,7 @@ def log_odds_terms(origin: float, at: FloatArray) -> tuple[bool, FloatArray]:
     """
     up = origin <= 0.0
     away = at if up else -at
-    share = float(scipy.special.expit(-abs(origin)))
+    share = 1.0 / (1.0 + math.exp(min(abs(origin), EXP_MAX)))
     ends = max(float(away[0]), float(away[-1])) if len(away) else 0.0
     if ends <= EXP_MAX:
         return up, np.asarray(np.log1p(share * np.expm1(away)))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from allocator.errors import ArgumentError
 from allocator.quadrature.panels import FloatArray
 
-__all__ = ["REACH", "Arms", "Densities", "Flipped", "Shape", "arrays"]
+__all__ = ["REACH", "Arms", "Densities", "Flipped", "Shape", "arrays", "check_positive"]
 
 Arms = npt.NDArray[np.intp]
 """Places of arms in the family's arrays."""
@@ -89,3 +89,10 @@ def arrays(**named: npt.ArrayLike) -> tuple[FloatArray, ...]:
             raise ArgumentError(name, array.shape, f"the shape of {next(iter(named))}, {found[0].shape}")
         found.append(array)
     return tuple(found)
+
+
+def check_positive(**named: FloatArray) -> None:
+    """ArgumentError names the array that has anything but finite numbers above 0."""
+    for name, array in named.items():
+        if not (array.min() > 0.0 and array.max() < np.inf):  # false for nan too
+            raise ArgumentError(name, array.tolist(), "finite numbers above 0")

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.errors import ArgumentError
-from allocator.quadrature.contest import contest
-from allocator.quadrature.densities import REACH, Arms, Shape, arrays
+from allocator.quadrature.contests import contest
+from allocator.quadrature.densities import REACH, Arms, Shape, arrays, check_positive
 from allocator.quadrature.panels import FloatArray
 
 __all__ = ["Gammas", "prob_best_gamma"]
@@ -75,7 +74,5 @@ def prob_best_gamma(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> FloatArray:
     ArgumentError : shapes differ, or a value is outside its domain.
     """
     alpha, beta = arrays(alpha=alpha, beta=beta)
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        if not (np.all(np.isfinite(value)) and np.all(value > 0)):
-            raise ArgumentError(name, value.tolist(), "finite numbers above 0")
+    check_positive(alpha=alpha, beta=beta)
     return contest(Gammas(alpha, beta)).prob_best

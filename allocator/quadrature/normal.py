@@ -1,23 +1,27 @@
-"""Normals and Student's t on the line of the values themselves, in units of how far the arms lie apart."""
+"""Normals and Student's t on the line of the values themselves, in units of where the arms that can win lie."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
 from allocator.errors import ArgumentError
-from allocator.quadrature.contest import contest
-from allocator.quadrature.densities import REACH, Arms, Shape, arrays
+from allocator.quadrature.contests import contest
+from allocator.quadrature.densities import REACH, Arms, Shape, arrays, check_positive
 from allocator.quadrature.panels import FloatArray
 
 __all__ = ["Normals", "Students", "prob_best_normal", "prob_best_t"]
 
-NARROWEST = 1e-9
-"""Points are given this width, in units of how far the arms lie apart."""
+EXP_MAX = 600.0
+"""e^600 is finite, and so is its product with any scale that matters."""
+NARROWEST = 1e-12
+"""Points are given this width, in units of where the arms that can win lie."""
 
 
 @dataclass(frozen=True)
@@ -34,29 +38,27 @@ class Normals:
 
     @cached_property
     def shape(self) -> Shape:
-        """In units of `unit`, from the largest mean."""
-        centre, scale = _standardised(self.mean, self.sd, self.unit)
-        reach = np.sqrt(2.0 * REACH) * scale
+        """Where they lie."""
+        centre, scale, reach, _ = self._line
         return Shape(centre, scale, centre - reach, centre + reach)
 
     @cached_property
-    def unit(self) -> float:
-        """What a step of 1 on the line is."""
-        return _unit(self.mean, self.sd)
+    def _line(self) -> _Line:
+        return _line(self.mean, self.sd, math.sqrt(2.0 * REACH))
 
     def log_density(self, arms: Arms, origin: float, at: FloatArray) -> FloatArray:
         """See `Densities`."""
-        z = _z(self.shape, arms, origin, at)
+        z = self._line.z(arms, origin, at)
         return np.asarray(-0.5 * z * z)
 
     def bound(self, higher: Arms, lower: Arms) -> FloatArray:
         """Exact: the difference is normal."""
-        m, s = self.shape.centre, self.shape.scale
+        m, s, _, _ = self._line
         return np.asarray(scipy.special.ndtr((m[higher] - m[lower]) / np.hypot(s[higher], s[lower])))
 
     def slope(self, origin: float, at: FloatArray) -> FloatArray:
         """Constant."""
-        return np.full(len(at), self.unit)
+        return np.full(len(at), self._line.unit)
 
 
 @dataclass(frozen=True)
@@ -74,35 +76,29 @@ class Students:
 
     @cached_property
     def shape(self) -> Shape:
-        """In units of `unit`, from the largest mean. Few degrees of freedom are sharp in the middle and reach far."""
-        centre, scale = _standardised(self.mean, self.scale, self.unit)
-        reach = scale * np.sqrt(self.dof * np.expm1(np.minimum(2.0 * REACH / self.dof, 600.0)))
+        """Where they lie. Few degrees of freedom are sharp in the middle and reach far."""
+        centre, scale, reach, _ = self._line
         return Shape(centre, scale * np.sqrt(self.dof / (self.dof + 1.0)), centre - reach, centre + reach)
 
     @cached_property
-    def unit(self) -> float:
-        """What a step of 1 on the line is."""
-        return _unit(self.mean, self.scale)
-
-    @cached_property
-    def _scale(self) -> FloatArray:
-        return _standardised(self.mean, self.scale, self.unit)[1]
+    def _line(self) -> _Line:
+        return _line(self.mean, self.scale, np.sqrt(self.dof * np.expm1(np.minimum(2.0 * REACH / self.dof, EXP_MAX))))
 
     def log_density(self, arms: Arms, origin: float, at: FloatArray) -> FloatArray:
         """See `Densities`."""
-        z = (at - (self.shape.centre[arms, None] - origin)) / self._scale[arms, None]
+        z = self._line.z(arms, origin, at)
         dof = self.dof[arms, None]
         return np.asarray(-0.5 * (dof + 1.0) * np.log1p(z * z / dof))
 
     def bound(self, higher: Arms, lower: Arms) -> FloatArray:
         """P(X > Y) ≤ P(X > c) + P(Y < c) for every c, here as many scales from one centre as from the other."""
-        m, s, stdtr = self.shape.centre, self._scale, scipy.special.stdtr
+        (m, s, _, _), stdtr = self._line, scipy.special.stdtr
         z = (m[lower] - m[higher]) / (s[lower] + s[higher])
         return np.asarray(np.minimum(stdtr(self.dof[higher], -z) + stdtr(self.dof[lower], -z), 1.0))
 
     def slope(self, origin: float, at: FloatArray) -> FloatArray:
         """Constant."""
-        return np.full(len(at), self.unit)
+        return np.full(len(at), self._line.unit)
 
 
 def prob_best_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> FloatArray:
@@ -143,25 +139,34 @@ def prob_best_t(mean: npt.ArrayLike, scale: npt.ArrayLike, dof: npt.ArrayLike) -
     """
     mean, scale, dof = arrays(mean=mean, scale=scale, dof=dof)
     _check_location("mean", mean, "scale", scale)
-    if not (np.all(np.isfinite(dof)) and np.all(dof > 0)):
-        raise ArgumentError("dof", dof.tolist(), "finite numbers above 0")
+    check_positive(dof=dof)
     return contest(Students(mean, scale, dof)).prob_best
 
 
 def _check_location(mean_name: str, mean: FloatArray, scale_name: str, scale: FloatArray) -> None:
-    if not np.all(np.isfinite(mean)):
+    if not (mean.min() > -np.inf and mean.max() < np.inf):
         raise ArgumentError(mean_name, mean.tolist(), "finite numbers")
-    if not (np.all(np.isfinite(scale)) and np.all(scale >= 0)):
+    if not (scale.min() >= 0.0 and scale.max() < np.inf):
         raise ArgumentError(scale_name, scale.tolist(), "finite numbers of at least 0")
 
 
-def _unit(mean: FloatArray, scale: FloatArray) -> float:
-    return max(float(np.ptp(mean)), float(scale.max())) or 1.0
+class _Line(NamedTuple):
+    """Positions from the largest mean in steps of `unit`; every array has shape (arms,)."""
+
+    centre: FloatArray
+    scale: FloatArray
+    reach: FloatArray
+    unit: float
+
+    def z(self, arms: Arms, origin: float, at: FloatArray) -> FloatArray:
+        """How many scales origin + at is from each centre, shape (len(arms), len(at))."""
+        return np.asarray((at - (self.centre[arms, None] - origin)) / self.scale[arms, None])
 
 
-def _standardised(mean: FloatArray, scale: FloatArray, unit: float) -> tuple[FloatArray, FloatArray]:
-    return (mean - mean.max()) / unit, np.maximum(scale / unit, NARROWEST)
-
-
-def _z(shape: Shape, arms: Arms, origin: float, at: FloatArray) -> FloatArray:
-    return np.asarray((at - (shape.centre[arms, None] - origin)) / shape.scale[arms, None])
+def _line(mean: FloatArray, scale: FloatArray, reach_scales: FloatArray | float) -> _Line:
+    """The unit is of arms that can win: one far below must not make the others look like points."""
+    reach = reach_scales * scale
+    lowest, high = float((mean - reach).max()), mean + reach
+    unit = max(float(high.max()) - lowest, float(scale[high >= lowest].max())) or 1.0
+    scale = np.maximum(scale / unit, NARROWEST)
+    return _Line((mean - mean.max()) / unit, scale, reach_scales * scale, unit)

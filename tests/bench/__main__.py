@@ -1,13 +1,14 @@
 """Measures this worker, beside what it is compared with.
 
     make bench                             or     python -m tests.bench [speed] [--units N] [--repeat N] [--only WHO …]
-    make bench ARGS=restart                       python -m tests.bench restart|latency|cost
+    make bench ARGS=restart                       python -m tests.bench restart|latency|cost|quadrature
     python -m tests.bench COMMAND --help          what is measured, and how
 
 speed    the reference job by this worker and its peers: bare aiokafka, Kafka Streams, quixstreams, Faust
 restart  restoring, stopping and being killed with a large state; what an idle worker uses
 latency  from a reward sent to the weights in a router that contain it
 cost     what an event costs with more experiments, metrics and partitions
+quadrature  what P(best) costs beside Monte Carlo, and how exact it is; needs no broker
 
 Compare ratios, and only within one run. Absolute figures follow the machine and whatever else runs on it (repeats differ by 40
 %); CPU seconds an event move least. Every answer is checked: what says WRONG has no speed worth comparing, and the exit code is
@@ -24,10 +25,10 @@ import sys
 from types import FrameType
 
 from deploy.kafka.broker import BrokerError
-from tests.bench import cost, latency, restart, speed
+from tests.bench import cost, latency, quadrature, restart, speed
 from tests.bench.report import progress
 
-BENCHES = {"speed": speed, "restart": restart, "latency": latency, "cost": cost}
+BENCHES = {"speed": speed, "restart": restart, "latency": latency, "cost": cost, "quadrature": quadrature}
 
 
 def main(arguments: list[str]) -> int:

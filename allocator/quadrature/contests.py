@@ -51,10 +51,10 @@ def contest(densities: Densities, down: bool = False) -> Contest:
     shape = densities.shape
     best = int(shape.low.argmax())
     contends = shape.high >= shape.low[best]
-    arms = np.flatnonzero(contends)
+    arms = contends.nonzero()[0]
     p = np.ones(len(contends))
     if len(arms) < len(p):
-        pruned = np.flatnonzero(~contends)
+        pruned = (~contends).nonzero()[0]
         p[pruned] = np.minimum(densities.bound(pruned, np.array([best])), PRUNED_MAX)
     if len(arms) == 1:
         return Contest(densities, np.maximum(p, P_MIN), arms, best, None)
