@@ -50,7 +50,7 @@ class NormalPosteriors:
 
     def expected_loss(self) -> FloatArray:
         """See `Posteriors`."""
-        return self._contest.expected_loss(self.mean)
+        return self._contest.expected_loss(-self.mean if self.down else self.mean)
 
     @cached_property
     def _contest(self) -> Contest | Even:

@@ -78,7 +78,7 @@ class StudentPosteriors:
 
     def expected_loss(self) -> FloatArray:
         """See `Posteriors`; infinite for 1 degree of freedom or fewer, where this gives a finite number."""
-        return self._contest.expected_loss(self.mean)
+        return self._contest.expected_loss(-self.mean if self.down else self.mean)
 
     @cached_property
     def _contest(self) -> Contest | Even:

@@ -66,6 +66,10 @@ class Betas:
         expit = scipy.special.expit
         return np.asarray(expit(origin + at) * expit(-(origin + at)))
 
+    def mirrored(self) -> Betas:
+        """Of the rates of failure."""
+        return Betas(self.b, self.a)
+
 
 def prob_best_beta(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     """P(arm has the largest rate) for independent Beta(a, b) posteriors.

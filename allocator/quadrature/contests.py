@@ -4,7 +4,7 @@ With densities f, distribution functions F and T = ∏ F_j, the distribution fun
 
     P(arm k is best)         = ∫ f_k T / F_k
     P(arm k beats arm c)     = ∫ f_c (1 - F_k)
-    E[largest - arm k]       = ∫ (F_k - T) dx       every term is positive, so nothing cancels
+    E[largest - arm k]       = ∫ (F_k - T) dx       no term is negative, so nothing cancels
 
 1. Prune arms that cannot win: their upper reach lies below another arm's lower reach. They get an upper bound of their
    probability instead, never zero, so that a propensity can never be undefined.
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.errors import ArgumentError
-from allocator.quadrature.densities import Arms, Densities, Flipped
+from allocator.quadrature.densities import Arms, Densities
 from allocator.quadrature.panels import CUMULATE, NODES, WEIGHTS, FloatArray, at_nodes, panels
 
 __all__ = ["Contest", "Even", "contest"]
@@ -47,7 +47,7 @@ def contest(densities: Densities, down: bool = False) -> Contest:
     down : whether the least is the best.
     """
     if down:
-        densities = Flipped(densities)
+        densities = densities.mirrored()
     shape = densities.shape
     best = int(shape.low.argmax())
     contends = shape.high >= shape.low[best]
@@ -57,10 +57,10 @@ def contest(densities: Densities, down: bool = False) -> Contest:
         pruned = (~contends).nonzero()[0]
         p[pruned] = np.minimum(densities.bound(pruned, np.array([best])), PRUNED_MAX)
     if len(arms) == 1:
-        return Contest(densities, np.maximum(p, P_MIN), arms, best, None)
+        return Contest(densities, np.maximum(p, P_MIN), arms, None)
     grid = _grid(densities, arms)
     p[arms] = (grid.mass / grid.below) @ grid.all_below
-    return Contest(densities, np.maximum(p, P_MIN), arms, best, grid)
+    return Contest(densities, np.maximum(p, P_MIN), arms, grid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,13 +72,11 @@ class Contest:
     densities : towards the better.
     prob_best : P(arm is the best), shape (arms,), every entry > 0, sum 1 within 5e-9.
     contenders : places of the arms that can win.
-    best : place of the arm with the highest lower reach.
     """
 
     densities: Densities
     prob_best: FloatArray
     contenders: Arms
-    best: int
     _grid: _Grid | None
 
     def prob_beats(self, control: int) -> FloatArray:
@@ -96,21 +94,23 @@ class Contest:
         p[control] = 0.5
         return np.clip(p, 0.0, 1.0)
 
-    def expected_loss(self, mean: FloatArray) -> FloatArray:
-        """E[best - arm], shape (arms,), ≥ 0, natural units.
+    def expected_loss(self, worth: FloatArray) -> FloatArray:
+        """E[best - arm], shape (arms,), ≥ 0, natural units; error at most 1e-7 of the widest sd.
 
         Parameters
         ----------
-        mean : the posteriors' means; an arm that cannot win loses its distance to the best one more than that one.
+        worth : the posteriors' means, towards the better: negative where the least is the best. Only the arm of the highest is
+            integrated; another loses their distance more.
         """
-        loss = np.zeros(len(mean))
-        grid = self._grid
-        if grid is not None:
-            step = grid.weight * self.densities.slope(grid.origin, grid.at)
-            loss[self.contenders] = np.maximum((grid.below - grid.all_below) @ step, 0.0)
-        beaten = np.ones(len(mean), dtype=bool)
-        beaten[self.contenders] = False
-        return np.where(beaten, loss[self.best] + np.abs(mean[self.best] - mean), loss)
+        best = int(worth.argmax())
+        return np.asarray(self._loss(best) + (worth[best] - worth))
+
+    def _loss(self, arm: int) -> float:
+        grid, place = self._grid, (self.contenders == arm).nonzero()[0]
+        if grid is None or not len(place):
+            return 0.0
+        step = grid.weight * self.densities.slope(grid.origin, grid.at)
+        return max(0.0, float((grid.below[place[0]] - grid.all_below) @ step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class Even:
         _check_place(control, self.arms)
         return np.full(self.arms, 0.5)
 
-    def expected_loss(self, mean: FloatArray) -> FloatArray:
+    def expected_loss(self, worth: FloatArray) -> FloatArray:
         """nan each."""
-        return np.full_like(mean, np.nan)
+        return np.full_like(worth, np.nan)
 
 
 def _check_place(control: int, arms: int) -> None:

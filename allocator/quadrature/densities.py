@@ -52,10 +52,13 @@ class Densities(Protocol):
     def slope(self, origin: float, at: FloatArray) -> FloatArray:
         """d quantity / d position at origin + at, natural units; shape (len(at),)."""
 
+    def mirrored(self) -> Densities:
+        """The line turned round, so that the least is the largest; `Flipped` where the family has nothing better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Flipped:
-    """The line turned round, so that the least is the best."""
+    """The line of `inner` turned round."""
 
     inner: Densities
 
@@ -76,6 +79,10 @@ class Flipped:
     def slope(self, origin: float, at: FloatArray) -> FloatArray:
         """See `Densities`."""
         return self.inner.slope(-origin, -at)
+
+    def mirrored(self) -> Densities:
+        """See `Densities`."""
+        return self.inner
 
 
 def arrays(**named: npt.ArrayLike) -> tuple[FloatArray, ...]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
 from allocator.quadrature.contests import contest
-from allocator.quadrature.densities import REACH, Arms, Shape, arrays, check_positive
+from allocator.quadrature.densities import REACH, Arms, Flipped, Shape, arrays, check_positive
 from allocator.quadrature.panels import FloatArray
 
 __all__ = ["Gammas", "prob_best_gamma"]
@@ -56,6 +56,10 @@ class Gammas:
     def slope(self, origin: float, at: FloatArray) -> FloatArray:
         """x."""
         return np.asarray(np.exp(origin + at))
+
+    def mirrored(self) -> Flipped:
+        """See `Densities`."""
+        return Flipped(self)
 
 
 def prob_best_gamma(alpha: npt.ArrayLike, beta: npt.ArrayLike) -> FloatArray:

@@ -60,6 +60,10 @@ class Normals:
         """Constant."""
         return np.full(len(at), self._line.unit)
 
+    def mirrored(self) -> Normals:
+        """Of the negative."""
+        return Normals(-self.mean, self.sd)
+
 
 @dataclass(frozen=True)
 class Students:
@@ -99,6 +103,10 @@ class Students:
     def slope(self, origin: float, at: FloatArray) -> FloatArray:
         """Constant."""
         return np.full(len(at), self._line.unit)
+
+    def mirrored(self) -> Students:
+        """Of the negative."""
+        return Students(-self.mean, self.scale, self.dof)
 
 
 def prob_best_normal(mean: npt.ArrayLike, sd: npt.ArrayLike) -> FloatArray:
@@ -167,6 +175,7 @@ def _line(mean: FloatArray, scale: FloatArray, reach_scales: FloatArray | float)
     """The unit is of arms that can win: one far below must not make the others look like points."""
     reach = reach_scales * scale
     lowest, high = float((mean - reach).max()), mean + reach
-    unit = max(float(high.max()) - lowest, float(scale[high >= lowest].max())) or 1.0
+    unit = max(float(high.max()) - lowest, float(scale[high >= lowest].max()))
+    unit = unit or NARROWEST * float(np.abs(mean).max()) or 1.0  # points at one place
     scale = np.maximum(scale / unit, NARROWEST)
     return _Line((mean - mean.max()) / unit, scale, reach_scales * scale, unit)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from allocator import ArgumentError
 from allocator.experiment import Metric
 from allocator.moments import Moments, layout_of
-from allocator.posterior import BetaPosteriors, StudentPosteriors, posteriors_of
+from allocator.posterior import (
+    BetaPosteriors,
+    GammaPosteriors,
+    NormalPosteriors,
+    Posteriors,
+    StudentPosteriors,
+    posteriors,
+    posteriors_of,
+)
+from allocator.samples import Samples
 
 VALUE = Metric(type="value", resolution=0.01)
 
@@ -108,3 +119,144 @@ def test_a_million_million_units_are_finite() -> None:
         low, high = found.interval()[0]
         assert low < found.mean[0] < high
         np.testing.assert_allclose(found.prob_best(), 0.5, atol=1e-9)
+
+
+# -- counts ----------------------------------------------------------------------------------------------------------------------
+
+COUNT = Metric(type="count", resolution=1.0)
+
+
+def test_poisson_counts_are_the_conjugate_gamma_on_a_prior_of_one_event() -> None:
+    rng = np.random.default_rng(2)
+    values = rng.poisson(2.0, (2, 20_000)).tolist()
+    found = posteriors_of(COUNT, 0, "ab", [moments(v) for v in values])
+    rate = np.mean(values)
+    for k, counts in enumerate(values):
+        exact = stats.gamma(1 + sum(counts), scale=1 / (1 / rate + len(counts)))
+        assert found.mean[k] == pytest.approx(exact.mean(), rel=1e-4)
+        assert found.sd[k] == pytest.approx(exact.std(), rel=0.02)  # φ̂ is 1 ± 0.01
+        np.testing.assert_allclose(found.interval()[k], exact.interval(0.95), rtol=1e-3)
+
+
+@pytest.mark.parametrize("dispersion", [0.2, 3.0, 20.0])
+def test_the_width_follows_the_dispersion(dispersion: float) -> None:
+    rng, n, mean = np.random.default_rng(4), 4000, 6.0
+    if dispersion < 1:
+        counts = mean - 1 + rng.binomial(1, 0.5, n) + rng.binomial(1, 0.5, n) + 0.0
+    else:
+        counts = rng.poisson(rng.gamma(mean / (dispersion - 1), dispersion - 1, n))
+    found = posteriors_of(COUNT, 0, "a", [moments(counts.astype(int).tolist())])
+    assert found.sd[0] == pytest.approx(np.std(counts) / np.sqrt(n), rel=0.06)
+
+
+@pytest.mark.parametrize("dispersion, least", [(1.0, 0.925), (3.0, 0.925), (20.0, 0.90)])
+def test_intervals_of_counts_cover(dispersion: float, least: float) -> None:
+    """1600 intervals of 95 %, with a standard error of 0.6 %; those of a plain gamma-Poisson cover 74 % and 33 % at 3 and 20."""
+    rng, n, arms = np.random.default_rng(5), 100, 4
+    covered = 0
+    for _ in range(400):
+        rate = 5.0 * np.exp(0.2 * rng.normal(size=arms))
+        spread = (
+            np.ones((arms, n)) if dispersion == 1 else rng.gamma((rate / (dispersion - 1))[:, None], dispersion - 1, (arms, n))
+        )
+        counts = rng.poisson(spread * rate[:, None] if dispersion == 1 else spread)
+        low, high = posteriors(COUNT, "abcd", samples(counts)).interval().T
+        covered += int(((low <= rate) & (rate <= high)).sum())
+    assert covered / 1600 > least
+
+
+def test_an_arm_without_events_yet_is_not_given_up() -> None:
+    found = posteriors_of(COUNT, 0, "ab", [moments([0] * 10), moments([1] * 10 + [0] * 90)])
+    assert found.prob_best()[0] > 0.1
+    nowhere = posteriors_of(COUNT, 0, "ab", [moments([0] * 10), moments([0] * 100)])
+    assert np.isfinite(nowhere.interval()).all()
+    assert nowhere.prob_best()[0] > 0.6  # few units say less against it
+
+
+# -- values of few units ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10])
+def test_intervals_of_few_normal_values_cover(n: int) -> None:
+    """4000 intervals of 95 %, with a standard error of 0.35 %; those of a normal with the same variance cover 88 % at 2 and 3."""
+    rng, arms = np.random.default_rng(n), 4
+    covered = 0
+    for _ in range(1000):
+        mean = 0.2 * rng.normal(size=arms)
+        low, high = posteriors(VALUE, "abcd", samples(mean[:, None] + rng.normal(size=(arms, n)))).interval().T
+        covered += int(((low <= mean) & (mean <= high)).sum())
+    assert covered / 4000 > 0.94
+
+
+def samples(values: np.ndarray) -> Samples:  # type: ignore[type-arg]
+    """Of units, shape (arms, units)."""
+    n = np.full(len(values), float(values.shape[1]))
+    return Samples(n=n, total=values.sum(axis=1), squares=((values - values.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
+
+
+# -- what every family answers ---------------------------------------------------------------------------------------------------
+
+FAMILIES = [
+    BetaPosteriors(("a", "b"), np.array([3.0, 30.0]), np.array([40.0, 400.0])),
+    GammaPosteriors(("a", "b"), np.array([3.0, 30.0]), np.array([40.0, 400.0])),
+    NormalPosteriors(("a", "b"), np.array([0.1, 0.2]), np.array([0.05, 0.02])),
+    StudentPosteriors(("a", "b"), np.array([0.1, 0.2]), np.array([0.05, 0.02]), np.array([4.0, 40.0])),
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
+def test_a_family_is_named_with_its_assumptions_and_refuses_what_is_outside(family: Posteriors) -> None:
+    assert family.method
+    assert all(family.assumptions)
+    for level in (0.0, 1.0, float("nan"), 95):
+        with pytest.raises(ArgumentError, match="level"):
+            family.interval(level)
+    for control in (-1, 2):
+        with pytest.raises(ArgumentError, match="control"):
+            family.prob_beats(control)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("down", [False, True])
+def test_the_answers_of_a_family_are_those_of_its_draws(family: Posteriors, down: bool) -> None:
+    family = dataclasses.replace(family, down=down)  # type: ignore[type-var]
+    rng = np.random.default_rng(7)
+    draws = {
+        BetaPosteriors: lambda f: rng.beta(f.a, f.b, (200_000, 2)),
+        GammaPosteriors: lambda f: rng.gamma(f.alpha, 1 / f.beta, (200_000, 2)),
+        NormalPosteriors: lambda f: rng.normal(f.mean, f.sd, (200_000, 2)),
+        StudentPosteriors: lambda f: f.mean + f.scale * rng.standard_t(f.dof, (200_000, 2)),
+    }[type(family)](family)
+    better = draws if not down else -draws
+    best = better.max(axis=1)
+    np.testing.assert_allclose(family.mean, draws.mean(axis=0), rtol=0.01)
+    np.testing.assert_allclose(family.sd, draws.std(axis=0), rtol=0.05)
+    np.testing.assert_allclose(family.interval(0.9), np.quantile(draws, [0.05, 0.95], axis=0).T, rtol=0.02, atol=1e-3)
+    np.testing.assert_allclose(family.prob_best(), (better == best[:, None]).mean(axis=0), atol=0.005)
+    np.testing.assert_allclose(family.prob_beats(1)[0], (better[:, 0] > better[:, 1]).mean(), atol=0.005)
+    np.testing.assert_allclose(family.expected_loss(), (best[:, None] - better).mean(axis=0), atol=5e-4)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+@pytest.mark.parametrize("a, b", [(1000.0, 1000.0), (1000.0, 1e5), (1e5, 1200.0), (2e4, 2e5), (3e6, 3e7)])
+def test_quantiles_of_many_units_are_those_of_the_beta(a: float, b: float, level: float) -> None:
+    found = BetaPosteriors(("a",), np.array([a]), np.array([b])).interval(level)[0]
+    sd = np.sqrt(a * b / (a + b) ** 2 / (a + b + 1))
+    np.testing.assert_allclose(found, stats.beta(a, b).interval(level), rtol=0, atol=2e-8 * sd)
+
+
+def test_quantiles_of_arms_with_few_and_with_many_units() -> None:
+    a, b = np.array([5.0, 5000.0, 2.0]), np.array([50.0, 50_000.0, 1e9])
+    np.testing.assert_allclose(
+        BetaPosteriors(tuple("abc"), a, b).interval(), np.transpose(stats.beta(a, b).interval(0.95)), rtol=1e-9
+    )
+
+
+def test_nothing_known_loses_nothing_that_is_known() -> None:
+    for metric in (VALUE, COUNT):
+        found = posteriors_of(metric, 0, "ab", [Moments.zero(1)] * 2)
+        assert found.prob_best().tolist() == found.prob_beats(0).tolist() == [0.5, 0.5]
+        assert np.isnan(found.mean).all()
+        assert np.isnan(found.sd).all()
+        assert np.isnan(found.interval()).all()
+        assert np.isnan(found.expected_loss()).all()
