@@ -30,8 +30,8 @@ from allocator.quadrature import FloatArray
 
 __all__ = ["PseudoUnits", "borrowed_prior", "default_prior", "prior_errors", "pseudo_units"]
 
-BIG = 1e300
-"""Numbers of a spec are smaller."""
+LEAST, MOST = 1e-9, 1e100
+"""Numbers above 0 lie between these, so that their products and squares are finite."""
 
 _DEFAULTS: dict[MetricType, Prior] = {
     "binary": Prior(mean=0.5, units=2.0),
@@ -116,18 +116,18 @@ def prior_errors(kind: MetricType, prior: Prior) -> Iterator[ArgumentError]:
     """What is outside its domain for a metric of this type; ArgumentError names the field."""
     units, mean, sd = prior.units, prior.mean, prior.sd
     if not (units is None and kind == "count") and not _positive(units):
-        yield ArgumentError("units", units, "a number above 0")
+        yield ArgumentError("units", units, f"a number of at least {LEAST:g}")
     if kind == "binary" and not (_positive(mean) and mean < 1.0):
         yield ArgumentError("mean", mean, "a rate above 0 and below 1")
     if kind == "binary" and sd is not None:
         yield ArgumentError("sd", sd, "nothing: a rate has no spread of its own")
     if kind == "count" and mean is not None and not _positive(mean):
-        yield ArgumentError("mean", mean, "a number above 0")
-    if kind == "value" and mean is not None and not abs(mean) < BIG:
+        yield ArgumentError("mean", mean, f"a number of at least {LEAST:g}")
+    if kind == "value" and mean is not None and not abs(mean) < MOST:
         yield ArgumentError("mean", mean, "a finite number")
     if kind != "binary" and sd is not None and not _positive(sd):
-        yield ArgumentError("sd", sd, "a number above 0")
+        yield ArgumentError("sd", sd, f"a number of at least {LEAST:g}")
 
 
 def _positive(value: float | None) -> TypeGuard[float]:
-    return value is not None and 0.0 < value < BIG
+    return value is not None and LEAST <= value < MOST

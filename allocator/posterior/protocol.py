@@ -23,7 +23,7 @@ class Posteriors(Protocol):
 
     @property
     def method(self) -> str:
-        """The family and its prior, in a few words."""
+        """The family, in a few words."""
 
     @property
     def assumptions(self) -> tuple[str, ...]:

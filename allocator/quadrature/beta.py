@@ -18,7 +18,7 @@ from allocator.quadrature.contests import contest
 from allocator.quadrature.densities import REACH, Arms, Shape, arrays, check_positive
 from allocator.quadrature.panels import FloatArray
 
-__all__ = ["Betas", "log_odds_terms", "prob_best_beta"]
+__all__ = ["Betas", "prob_best_beta"]
 
 EXP_MAX = 700.0
 """e^700 is still finite."""
@@ -47,7 +47,7 @@ class Betas:
     def log_density(self, arms: Arms, origin: float, at: FloatArray) -> FloatArray:
         """See `Densities`. Relative to `origin`, or n log x would lose n ε where this loses √n ε: 1e-4 at n = 1e12."""
         a, b = self.a[arms, None], self.b[arms, None]
-        up, ratio = log_odds_terms(origin, at)
+        up, ratio = _log_odds_terms(origin, at)
         return np.asarray((a if up else -b) * at - (a + b) * ratio)
 
     def bound(self, higher: Arms, lower: Arms) -> FloatArray:
@@ -91,7 +91,7 @@ def prob_best_beta(a: npt.ArrayLike, b: npt.ArrayLike) -> FloatArray:
     return contest(Betas(a, b)).prob_best
 
 
-def log_odds_terms(origin: float, at: FloatArray) -> tuple[bool, FloatArray]:
+def _log_odds_terms(origin: float, at: FloatArray) -> tuple[bool, FloatArray]:
     """With λ = origin + at and x = expit(origin): (True, log(1 + x (e^at - 1))) if x ≤ ½, else the same of -λ and (False, …).
 
     In the first case it is log(1-x) - log(1-expit(λ)), in the second log x - log expit(λ).
