@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeGuard
 
 import numpy as np
@@ -62,8 +63,10 @@ def borrowed_prior(metric: Metric, j: int, moments: Moments, discount: float) ->
 
     Raises
     ------
-    ArgumentError : `discount` is outside [0, 1].
+    ArgumentError : `discount` is outside [0, 1], or the moments have no place `j`.
     """
+    if not 0 <= j < moments.metrics:
+        raise ArgumentError("j", j, f"the place of a metric, from 0 to {moments.metrics - 1}")
     if not 0.0 <= discount <= 1.0:
         raise ArgumentError("discount", discount, "a number between 0 and 1")
     own = metric.prior or default_prior(metric.type)
@@ -100,16 +103,25 @@ class PseudoUnits:
 
 
 def pseudo_units(metric: Metric, arms: Sequence[str]) -> PseudoUnits:
-    """The metric's priors, arm by arm where the spec names arms."""
+    """The metric's priors, arm by arm where the spec names arms. ArgumentError names a field that is outside its domain."""
     common = metric.prior or default_prior(metric.type)
     if not metric.arm_priors:
-        return PseudoUnits(_floats(common.units), _floats(common.mean), _floats(common.sd))
-    each = [metric.arm_priors.get(arm, common) for arm in arms]
-    return PseudoUnits(_floats([p.units for p in each]), _floats([p.mean for p in each]), _floats([p.sd for p in each]))
+        return _of_one(metric.type, common)
+    each = [_of_one(metric.type, metric.arm_priors.get(arm, common)) for arm in arms]
+    return PseudoUnits(*(np.array(column) for column in zip(*((p.units, p.mean, p.sd) for p in each), strict=True)))
 
 
-def _floats(values: float | list[float | None] | None) -> FloatArray:
-    return np.asarray(values, dtype=np.float64)  # None becomes nan
+@lru_cache(maxsize=1024)
+def _of_one(kind: MetricType, prior: Prior) -> PseudoUnits:
+    for error in prior_errors(kind, prior):
+        raise error
+    return PseudoUnits(_floats(prior.units), _floats(prior.mean), _floats(prior.sd))
+
+
+def _floats(value: float | None) -> FloatArray:
+    array = np.asarray(value, dtype=np.float64)  # None becomes nan
+    array.flags.writeable = False  # it is kept
+    return array
 
 
 def prior_errors(kind: MetricType, prior: Prior) -> Iterator[ArgumentError]:

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.posterior.protocol import tails
+from allocator.posterior.domain import check_shape, tails
 from allocator.prior import PseudoUnits
-from allocator.quadrature import Betas, Contest, FloatArray, contest
+from allocator.quadrature import Betas, Contest, FloatArray, check_positive, contest
 from allocator.samples import Samples
 
 __all__ = ["BetaPosteriors", "beta_posteriors", "beta_quantiles"]
@@ -28,8 +28,12 @@ class BetaPosteriors:
     Parameters
     ----------
     arms : names.
-    a, b : shape (arms,), > 0: the prior's and the units' successes and failures.
+    a, b : shape (arms,), finite, > 0: the prior's and the units' successes and failures.
     down : whether the lowest rate is the best.
+
+    Raises
+    ------
+    ArgumentError : shapes differ, or a value is outside its domain.
     """
 
     method: ClassVar[str] = "Beta posterior of a rate"
@@ -39,6 +43,10 @@ class BetaPosteriors:
     a: FloatArray
     b: FloatArray
     down: bool = False
+
+    def __post_init__(self) -> None:
+        check_shape(self.arms, a=self.a, b=self.b)
+        check_positive(a=self.a, b=self.b)
 
     @property
     def mean(self) -> FloatArray:
@@ -95,19 +103,31 @@ def _expanded(a: FloatArray, b: FloatArray, p: tuple[float, ...]) -> FloatArray:
 
     Cumulants of the log-odds are polygammas, κ_r = ψ^(r-1)(a) + (-1)^r ψ^(r-1)(b): here as asymptotic series.
     """
-    u, v = 1.0 / a, 1.0 / b
-    mean = np.log(a / b) - (u - v) * (0.5 + (u + v) / 12.0)
-    k2 = u * (1.0 + u * (0.5 + u / 6.0)) + v * (1.0 + v * (0.5 + v / 6.0))
-    u2, v2 = u * u, v * v
-    s = np.sqrt(k2)
-    g1 = (v2 * (1.0 + v * (1.0 + 0.5 * v)) - u2 * (1.0 + u * (1.0 + 0.5 * u))) / (k2 * s)
-    g2 = (u2 * u * (2.0 + 3.0 * u) + v2 * v * (2.0 + 3.0 * v)) / (k2 * k2)
-    g3 = (v2 * v2 * (6.0 + 12.0 * v) - u2 * u2 * (6.0 + 12.0 * u)) / (k2 * k2 * s)
-    g4 = 24.0 * (u2 * u2 * u + v2 * v2 * v) / k2**3
+    inverse = 1.0 / np.stack([a, b])
+    powers = (inverse[:, None] ** _EXPONENTS).reshape(-1, len(a))
+    k1, k2, *higher = _POLYGAMMAS @ powers
+    mean, sd = np.log(a / b) + k1, np.sqrt(k2)
+    g1, g2, g3, g4 = higher / sd**_ORDERS
     g11 = g1 * g1
     terms = np.array([g1, g2, g11, g3, g1 * g2, g1 * g11, g4, g2 * g2, g1 * g3, g11 * g2, g11 * g11])
     z, polynomials = _hermites(p)
-    return np.asarray(scipy.special.expit(mean[:, None] + s[:, None] * (z + terms.T @ polynomials)))
+    return np.asarray(scipy.special.expit(mean[:, None] + sd[:, None] * (z + terms.T @ polynomials)))
+
+
+_EXPONENTS = np.arange(1.0, 6.0)[:, None]
+_ORDERS = np.arange(3.0, 7.0)[:, None]
+_SERIES = np.array(
+    [
+        [-1 / 2, -1 / 12, 0, 0, 0],  # ψ(x) - log x
+        [1, 1 / 2, 1 / 6, 0, 0],
+        [0, -1, -1, -1 / 2, 0],
+        [0, 0, 2, 3, 0],
+        [0, 0, 0, -6, -12],
+        [0, 0, 0, 0, 24],
+    ]
+)
+_POLYGAMMAS = np.hstack([_SERIES, _SERIES * (-1.0) ** np.arange(1, 7)[:, None]])
+"""Shape (6, 10): κ_1 - log(a / b), κ_2 … κ_6 by powers of 1 / a and of 1 / b; Abramowitz & Stegun 6.3.18, 6.4.11."""
 
 
 @lru_cache(maxsize=64)

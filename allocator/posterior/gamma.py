@@ -17,7 +17,6 @@ of an event an arm would be given up for not having had one yet.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -25,7 +24,8 @@ from typing import ClassVar
 import numpy as np
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.posterior.protocol import tails
+from allocator.errors import ArgumentError
+from allocator.posterior.domain import check_shape, known, tails
 from allocator.prior import PseudoUnits
 from allocator.quadrature import Contest, Even, FloatArray, Gammas, contest
 from allocator.samples import Samples
@@ -48,6 +48,10 @@ class GammaPosteriors:
     alpha, beta : shape (arms,), > 0: the prior's and the units' events, and units, over the dispersion; all nan where nothing is
         known.
     down : whether the lowest mean is the best.
+
+    Raises
+    ------
+    ArgumentError : shapes differ, or a value is outside its domain.
     """
 
     method: ClassVar[str] = "gamma posterior of a mean count, over the dispersion"
@@ -61,6 +65,12 @@ class GammaPosteriors:
     alpha: FloatArray
     beta: FloatArray
     down: bool = False
+
+    def __post_init__(self) -> None:
+        check_shape(self.arms, alpha=self.alpha, beta=self.beta)
+        for name, array in (("alpha", self.alpha), ("beta", self.beta)):
+            if array.min() <= 0.0:
+                raise ArgumentError(name, array.tolist(), "numbers above 0")
 
     @property
     def mean(self) -> FloatArray:
@@ -90,7 +100,7 @@ class GammaPosteriors:
 
     @cached_property
     def _contest(self) -> Contest | Even:
-        if not math.isfinite(float(self.alpha.sum() + self.beta.sum())):  # one that is not makes the sum so
+        if not known(alpha=self.alpha, beta=self.beta):
             return Even(len(self.arms))
         return contest(Gammas(self.alpha, self.beta), self.down)
 

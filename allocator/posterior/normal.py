@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -10,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.posterior.protocol import tails
+from allocator.errors import ArgumentError
+from allocator.posterior.domain import check_shape, known, tails
 from allocator.quadrature import Contest, Even, FloatArray, Normals, contest
 
 __all__ = ["NormalPosteriors"]
@@ -25,6 +25,10 @@ class NormalPosteriors:
     arms : names.
     mean, sd : shape (arms,), sd ≥ 0; all nan where no arm has a unit.
     down : whether the lowest mean is the best.
+
+    Raises
+    ------
+    ArgumentError : shapes differ, or a value is outside its domain.
     """
 
     method: ClassVar[str] = "normal posterior of a mean"
@@ -34,6 +38,11 @@ class NormalPosteriors:
     mean: FloatArray
     sd: FloatArray
     down: bool = False
+
+    def __post_init__(self) -> None:
+        check_shape(self.arms, mean=self.mean, sd=self.sd)
+        if self.sd.min() < 0.0:
+            raise ArgumentError("sd", self.sd.tolist(), "numbers of at least 0")
 
     def interval(self, level: float = 0.95) -> FloatArray:
         """Equal-tailed, shape (arms, 2). ArgumentError unless 0 < level < 1."""
@@ -54,6 +63,6 @@ class NormalPosteriors:
 
     @cached_property
     def _contest(self) -> Contest | Even:
-        if not math.isfinite(float(self.mean.sum() + self.sd.sum())):  # one that is not makes the sum so
+        if not known(mean=self.mean, sd=self.sd):
             return Even(len(self.arms))
         return contest(Normals(self.mean, self.sd), self.down)

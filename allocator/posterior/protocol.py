@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from allocator.errors import ArgumentError
 from allocator.quadrature import FloatArray
 
-__all__ = ["Posteriors", "tails"]
+__all__ = ["Posteriors"]
 
 
 class Posteriors(Protocol):
@@ -62,10 +61,3 @@ class Posteriors(Protocol):
         What choosing the arm for good is expected to give away, a unit (Chick & Inoue 2001; Stucchio 2015, "Bayesian A/B testing
         at VWO"). nan where nothing at all is known.
         """
-
-
-def tails(level: float) -> tuple[float, float]:
-    """The probabilities below both ends of an equal-tailed interval. ArgumentError unless 0 < level < 1."""
-    if not 0.0 < level < 1.0:
-        raise ArgumentError("level", level, "a probability above 0 and below 1")
-    return (1.0 - level) / 2.0, (1.0 + level) / 2.0

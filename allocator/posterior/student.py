@@ -14,14 +14,14 @@ From a hundred units on nothing of this is visible.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy  # scipy.special loads when first used: the command line starts in half the time
 
-from allocator.posterior.protocol import tails
+from allocator.errors import ArgumentError
+from allocator.posterior.domain import check_shape, known, tails
 from allocator.prior import PseudoUnits
 from allocator.quadrature import Contest, Even, FloatArray, Students, contest
 from allocator.samples import Samples
@@ -43,6 +43,10 @@ class StudentPosteriors:
     dof : shape (arms,), > 0: degrees of freedom.
     down : whether the lowest mean is the best.
     method, assumptions : see `Posteriors`.
+
+    Raises
+    ------
+    ArgumentError : shapes differ, or a value is outside its domain.
     """
 
     arms: tuple[str, ...]
@@ -56,6 +60,13 @@ class StudentPosteriors:
         "each arm's mean and variance are the same for every unit",
         "values are normal, or units enough for their mean to be",
     )
+
+    def __post_init__(self) -> None:
+        check_shape(self.arms, mean=self.mean, scale=self.scale, dof=self.dof)
+        if self.scale.min() < 0.0:
+            raise ArgumentError("scale", self.scale.tolist(), "numbers of at least 0")
+        if not self.dof.min() > 0.0:
+            raise ArgumentError("dof", self.dof.tolist(), "numbers above 0")
 
     @property
     def sd(self) -> FloatArray:
@@ -82,7 +93,7 @@ class StudentPosteriors:
 
     @cached_property
     def _contest(self) -> Contest | Even:
-        if not math.isfinite(float(self.mean.sum() + self.scale.sum())):  # one that is not makes the sum so
+        if not known(mean=self.mean, scale=self.scale, dof=self.dof):
             return Even(len(self.arms))
         return contest(Students(self.mean, self.scale, self.dof), self.down)
 

@@ -6,7 +6,7 @@ gammas on that of logarithms, normals and Student's t on that of the values. Pur
 
 from allocator.quadrature.beta import Betas, prob_best_beta
 from allocator.quadrature.contests import Contest, Even, contest
-from allocator.quadrature.densities import Arms, Densities, Flipped, Shape
+from allocator.quadrature.densities import Arms, Densities, Flipped, Shape, check_positive
 from allocator.quadrature.gamma import Gammas, prob_best_gamma
 from allocator.quadrature.normal import Normals, Students, prob_best_normal, prob_best_t
 from allocator.quadrature.panels import FloatArray
@@ -23,6 +23,7 @@ __all__ = [
     "Normals",
     "Shape",
     "Students",
+    "check_positive",
     "contest",
     "prob_best_beta",
     "prob_best_gamma",

@@ -153,6 +153,25 @@ def test_a_rate_of_nought_never_raises_a_better_arms_loss(family: BetaPosteriors
     np.testing.assert_allclose(more.prob_best()[:-1], family.prob_best(), rtol=0, atol=ERROR)
 
 
+@given(families(of=[GammaPosteriors]))
+def test_a_mean_count_of_nought_never_raises_a_better_arms_loss(family: GammaPosteriors) -> None:
+    beta = 1e-290 if family.down else 1e290
+    more = GammaPosteriors((*family.arms, "z"), np.append(family.alpha, 5.0), np.append(family.beta, beta), family.down)
+    loss = family.expected_loss()
+    np.testing.assert_allclose(more.expected_loss()[:-1], loss, rtol=LOSS_ERROR, atol=LOSS_ERROR * family.sd.max())
+    np.testing.assert_allclose(more.prob_best()[:-1], family.prob_best(), rtol=0, atol=ERROR)
+
+
+@given(families(of=[StudentPosteriors]), st.floats(1e12, 1e15))
+def test_a_far_value_never_raises_a_better_arms_loss(family: StudentPosteriors, far: float) -> None:
+    known = float(np.ptp(family.mean)) + float(family.scale.max())
+    mean = family.mean.max() + far * known if family.down else family.mean.min() - far * known
+    arrays = (np.append(x, y) for x, y in ((family.mean, mean), (family.scale, family.scale.max()), (family.dof, 3.0)))
+    more = StudentPosteriors((*family.arms, "z"), *arrays, family.down)
+    np.testing.assert_allclose(more.expected_loss()[:-1], family.expected_loss(), rtol=0, atol=LOSS_ERROR * known)
+    np.testing.assert_allclose(more.prob_best()[:-1], family.prob_best(), rtol=0, atol=ERROR)
+
+
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(-100, 100), st.integers(1, 100)), min_size=2, max_size=5), st.data())
 def test_scaling_and_shifting_a_value_changes_no_probability(rows: list[tuple[int, int, int]], data: st.DataObject) -> None:
     scale, shift = 10.0 ** data.draw(st.floats(-6, 6)), data.draw(st.floats(-1e3, 1e3))

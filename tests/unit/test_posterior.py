@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from allocator import ArgumentError
-from allocator.experiment import Metric
+from allocator.experiment import Metric, MetricType, Prior
 from allocator.moments import Moments, layout_of
 from allocator.posterior import (
     BetaPosteriors,
@@ -235,6 +235,63 @@ def test_the_answers_of_a_family_are_those_of_its_draws(family: Posteriors, down
     np.testing.assert_allclose(family.prob_best(), (better == best[:, None]).mean(axis=0), atol=0.005)
     np.testing.assert_allclose(family.prob_beats(1)[0], (better[:, 0] > better[:, 1]).mean(), atol=0.005)
     np.testing.assert_allclose(family.expected_loss(), (best[:, None] - better).mean(axis=0), atol=5e-4)
+
+
+NAMES = ("a", "b")
+TWO = np.array([1.0, 2.0])
+
+
+def changed(value: float) -> np.ndarray:  # type: ignore[type-arg]
+    return np.array([value, 2.0])
+
+
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda: BetaPosteriors((), TWO[:0], TWO[:0]), "arms"),
+        (lambda: BetaPosteriors(NAMES, changed(0.0), TWO), "a"),
+        (lambda: BetaPosteriors(NAMES, TWO, changed(np.nan)), "b"),
+        (lambda: BetaPosteriors(NAMES, TWO, np.ones(3)), "b"),
+        (lambda: GammaPosteriors(NAMES, changed(-1.0), TWO), "alpha"),
+        (lambda: GammaPosteriors(NAMES, TWO, changed(np.inf)).prob_best(), "beta"),
+        (lambda: NormalPosteriors(NAMES, TWO, changed(-1.0)), "sd"),
+        (lambda: NormalPosteriors(NAMES, changed(-np.inf), TWO).prob_best(), "mean"),
+        (lambda: StudentPosteriors(NAMES, np.ones(3), TWO, TWO), "mean"),
+        (lambda: StudentPosteriors(NAMES, TWO, changed(-1.0), TWO), "scale"),
+        (lambda: StudentPosteriors(NAMES, TWO, TWO, changed(0.0)), "dof"),
+        (lambda: posteriors_of(Metric(), 0, (), []), "arms"),
+        (lambda: posteriors_of(Metric(), 0, NAMES, [Moments.zero(1)] * 3), "moments"),
+        (lambda: posteriors_of(Metric(), 1, NAMES, [Moments.zero(1)] * 2), "j"),
+        (lambda: posteriors_of(Metric(), -1, NAMES, [Moments.zero(1)] * 2), "j"),
+        (lambda: posteriors(VALUE, NAMES, Samples(np.ones(3), TWO, TWO)), "n"),
+        (lambda: posteriors(VALUE, NAMES, Samples(changed(-1.0), TWO, TWO)), "samples.n"),
+        (lambda: posteriors(VALUE, NAMES, Samples(TWO, changed(np.nan), TWO)), "samples.total"),
+        (lambda: posteriors(VALUE, NAMES, Samples(TWO, TWO, changed(-1.0))), "samples.squares"),
+        (lambda: posteriors(VALUE, NAMES, Samples(TWO, TWO, TWO, np.inf)), "samples.origin"),
+        (lambda: posteriors(Metric(), NAMES, Samples(TWO, 2 * TWO, TWO)), "b"),
+        (lambda: posteriors(Metric(prior=Prior(mean=2.0, units=3.0)), NAMES, Samples(TWO, TWO, TWO)), "mean"),
+    ],
+)
+def test_what_is_outside_its_domain_is_named(call, name: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ArgumentError) as raised:
+        call()
+    assert raised.value.name == name
+
+
+@pytest.mark.parametrize("kind", ["binary", "value", "count"])
+@pytest.mark.parametrize("units", [1e3, 1e12, None])
+@pytest.mark.parametrize("variance", [0.0, 0.3])
+def test_a_thousand_arms_of_any_type(kind: MetricType, units: float | None, variance: float) -> None:
+    rng, arms = np.random.default_rng(8), 1000
+    n = np.floor(10 ** rng.uniform(0, 9, arms)) if units is None else np.full(arms, units)
+    total = np.clip(np.rint(0.1 * n + np.sqrt(0.1 * n) * rng.normal(size=arms)), 0.0, n)
+    found = posteriors(Metric(type=kind), tuple(map(str, range(arms))), Samples(n, total, variance * n))
+    p, loss, beats = found.prob_best(), found.expected_loss(), found.prob_beats(0)
+    assert p.min() > 0
+    assert p.sum() == pytest.approx(1, abs=5e-9)
+    assert np.isfinite(found.interval()).all()
+    assert np.all(np.isfinite(loss) & (loss >= 0))
+    assert np.all((beats >= 0) & (beats <= 1))
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])

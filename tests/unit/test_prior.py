@@ -159,3 +159,9 @@ def test_nothing_borrowed_is_the_own_prior(kind: MetricType) -> None:
 def test_a_discount_outside_its_domain_is_named(discount: float) -> None:
     with pytest.raises(ArgumentError, match="discount"):
         borrowed_prior(Metric(), 0, moments([1]), discount)
+
+
+@pytest.mark.parametrize("j", [-1, 1])
+def test_a_place_that_the_moments_do_not_have_is_named(j: int) -> None:
+    with pytest.raises(ArgumentError, match=r"^j:"):
+        borrowed_prior(Metric(), j, moments([1]), 0.5)
