@@ -6,6 +6,7 @@ and what an agent does with them is in `streams.join` and `streams.allocate`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from streams.allocate.agent import AllocateAgent, AllocateSettings
 from streams.compacted import CompactedTopic
 from streams.connection import Connection
 from streams.experiments import ExperimentsReader
+from streams.heap import TRIM_INTERVAL_S, trim_heap
 from streams.identity import worker_id
 from streams.incarnations import TopicWatch
 from streams.join.agent import JoinAgent, JoinSettings
@@ -275,6 +277,10 @@ def _add_agents(app: AllocatorApp) -> None:
     @app.timer(interval=1.0)  # type: ignore[untyped-decorator]
     async def refresh_metrics() -> None:
         app.view.refresh(app.metrics)
+
+    @app.timer(interval=TRIM_INTERVAL_S)  # type: ignore[untyped-decorator]
+    async def trim() -> None:
+        await asyncio.to_thread(trim_heap)  # milliseconds, without the interpreter's lock
 
     @app.timer(interval=TOPICS_CHECK_S)  # type: ignore[untyped-decorator]
     async def check_topics() -> None:

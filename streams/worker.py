@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from dataclasses import replace
 
 from streams.app import create_app
 from streams.embedded import LIMITS
+from streams.heap import settle_heap
 from streams.ports import free_port
 from streams.seam.faust import Worker
 from streams.settings import WorkerSettings
@@ -15,9 +15,6 @@ from streams.settings import WorkerSettings
 __all__ = ["run_worker"]
 
 log = logging.getLogger(__name__)
-
-GC_THRESHOLD = 500_000
-"""Chunks allocate tens of thousands of short-lived objects at once; the default of 700 would collect in the middle of each."""
 
 
 def run_worker(settings: WorkerSettings) -> int:
@@ -31,9 +28,7 @@ def run_worker(settings: WorkerSettings) -> int:
     )
     if settings.embedded:
         log.warning("embedded broker: %s", "; ".join(LIMITS))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 50, 50)
+    settle_heap()
     worker = Worker(app, loglevel=settings.log_level, override_logging=False, redirect_stdouts=False, quiet=True)
     worker.spinner = None  # it writes control characters between the log lines
     worker.execute_from_commandline()
