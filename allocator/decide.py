@@ -3,42 +3,41 @@
 1. Posteriors of every metric from the moments.
 2. What the shares should be:
    - stopped: the fallback arm gets all. Paused: the previous shares stay. One arm: it gets all.
-   - running: the policy's weights; while any arm has fewer than `warmup` units, the even split in their place;
-     a. floor: f + (1 - K f) w;
-     b. dead-band: if no arm would change by more than it, the previous shares stay;
-     c. maximum shift: from the previous shares towards the target, until the first arm has changed by that much.
-     The dead-band judges the change that is wanted, not the one that is allowed, or a maximum shift below it would freeze the
-     shares for ever. The floor comes before the maximum shift: an arm below it (new, or the floor was raised) is lifted at once.
-     Without previous weights there is nothing to shift from, and the target is published as it is.
+   - running: the policy's weights; while any arm has fewer than `warmup` units, the even split in their place. What is wanted
+     then goes through the constraints, in the order that `allocator.constraints` gives.
+   - running, and the policy gives no usable weights: the previous shares are held, and the reason says why.
 3. Whole ppm by largest remainder.
 4. Publish on any change a router must know of, and in time to renew the lease.
 
 When the list of arms changed, those that remain keep their shares in proportion and new ones enter at the floor.
+
+A segment is decided in the same way, of its own moments, under two more rules. It warms up with the experiment; after that,
+with fewer than `warmup` units on all arms together it follows what the policy wants for the whole experiment. And until it has
+weights of its own it moves from those of the experiment, which served it so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import msgspec
 import numpy as np
 from xxhash import xxh64_hexdigest, xxh64_intdigest
 
-from allocator.constraints import lifted, limited, to_ppm, to_shares, with_floor
+from allocator.constraints import to_ppm
+from allocator.errors import AllocatorError
 from allocator.evidence import Evidence
-from allocator.experiment import Experiment
+from allocator.experiment import OTHER_SEGMENT, Experiment
 from allocator.moments import Moments
-from allocator.objective import Objective
-from allocator.policies import Context, policy_of
-from allocator.posterior import Posteriors, posteriors_of
-from allocator.quadrature import FloatArray
-from allocator.readout import ArmState, MetricState
+from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
+from allocator.posterior import Posteriors
+from allocator.readout import ArmState, arm_states
+from allocator.steps import Path, Ppm, constrain, start_of
 from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 
-__all__ = ["Decision", "decide", "renew_at", "spec_hash"]
-
-Ppm = tuple[int, ...]
+__all__ = ["Decision", "decide", "decide_all", "renew_at", "spec_hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,8 @@ class Decision:
     publish : whether routers need `weights`; else the previous publication still serves.
     settled : whether the shares are where the data wants them; False while the maximum shift holds them back, so that
         deciding again moves them further without any new data.
+    verdict : whether the policy has seen enough, if it is one that says so.
+    failure : why the policy gave no usable weights, so that the previous ones are held; None if it did.
     """
 
     weights: Weights
@@ -62,34 +63,26 @@ class Decision:
     reason: str
     publish: bool
     settled: bool
+    verdict: Verdict | None = None
+    failure: AllocatorError | None = None
 
 
-@dataclass(slots=True)
-class _Path:
-    """Shares on their way from the policy to publication."""
-
-    steps: dict[str, Ppm] = field(default_factory=dict)
-    reason: str = ""
-
-    def step(self, name: str, ppm: Ppm, reason: str = "") -> _Path:
-        self.steps[name] = ppm
-        self.reason = reason or self.reason
-        return self
-
-    @property
-    def ppm(self) -> Ppm:
-        return next(reversed(self.steps.values()))
-
-
-def decide(experiment: Experiment, moments: Evidence | Mapping[str, Moments], previous: Weights | None, now: float) -> Decision:
-    """The next weights of an experiment. The same arguments give the same bits.
+def decide(
+    experiment: Experiment,
+    moments: Evidence | Mapping[str, Moments],
+    previous: Weights | None,
+    now: float,
+    segment: str | None = None,
+) -> Decision:
+    """The next weights of an experiment, or of one of its segments. The same arguments give the same bits.
 
     Parameters
     ----------
     moments : what trains the allocation (held-back units do not), with segments and periods for the policies that ask for them;
         or arm id → moments of all its units, an absent arm having none. Metrics are in the order of ``experiment.metrics``.
-    previous : the last published weights, None before the first.
+    previous : the last published weights (of that segment), None before the first.
     now : seconds since the epoch.
+    segment : whose weights are wanted; None for those of the whole experiment.
 
     Raises
     ------
@@ -97,31 +90,30 @@ def decide(experiment: Experiment, moments: Evidence | Mapping[str, Moments], pr
     """
     arms, metrics = experiment.arm_ids, len(experiment.metrics)
     evidence = moments if isinstance(moments, Evidence) else Evidence.of_arms(arms, metrics, moments)
-    per_arm = evidence.total
-    posteriors = {name: posteriors_of(metric, j, arms, per_arm) for j, (name, metric) in enumerate(experiment.metrics.items())}
-    context = Context(
-        objective=Objective.of(experiment),
-        evidence=evidence,
-        metrics=posteriors,
-        control=arms.index(experiment.control),
-        segment=None,
-        now=now,
-        period_s=experiment.period_s,
-    )
-    path = _shares(experiment, [m.n for m in per_arm], posteriors[experiment.objective], context, previous)
-    weights = _weights(experiment, path.ppm, path.reason, previous, now)
-    changed = previous is None or _changed(previous, weights)
-    due = previous is not None and now >= renew_at(experiment, previous)
-    if due and not changed:
-        weights = msgspec.structs.replace(weights, reason=f"lease renewed; {path.reason}")
-    return Decision(
-        weights=weights,
-        arms=_readouts(experiment, per_arm, posteriors, path.ppm),
-        steps={name: list(ppm) for name, ppm in path.steps.items()},
-        reason=weights.reason,
-        publish=changed or due,
-        settled=path.steps.get("shift") in (None, path.steps.get("floor")),
-    )
+    return _Case(experiment, evidence, now).decision(segment, previous, previous)
+
+
+def decide_all(
+    experiment: Experiment, evidence: Evidence, previous: Mapping[str | None, Weights], now: float
+) -> dict[str | None, Decision]:
+    """The next weights of the experiment, under None, and of every segment that the policy gives weights of its own.
+
+    Parameters
+    ----------
+    previous : the last published weights by segment, those of the experiment under None; without an entry before the first.
+
+    Raises
+    ------
+    SpecError : as `decide`.
+    """
+    case = _Case(experiment, evidence, now)
+    whole = previous.get(None)
+    decisions: dict[str | None, Decision] = {None: case.decision(None, whole, whole)}
+    if per_segment(case.policy) and experiment.segments:
+        for segment in (*experiment.segments, OTHER_SEGMENT):
+            own = previous.get(segment)
+            decisions[segment] = case.decision(segment, own, whole if own is None else own)
+    return decisions
 
 
 def renew_at(experiment: Experiment, previous: Weights) -> float:
@@ -136,65 +128,116 @@ def spec_hash(experiment: Experiment) -> str:
     return xxh64_hexdigest(msgspec.json.encode(fields))
 
 
-# -- shares ----------------------------------------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class _Slice:
+    """The experiment or one of its segments."""
+
+    context: Context
+    n: list[int]
+    """Units an arm."""
+    objective: Posteriors
+
+    @classmethod
+    def of(cls, experiment: Experiment, context: Context) -> _Slice:
+        return cls(context, [m.n for m in context.moments], context.metrics[experiment.objective])
 
 
-def _shares(experiment: Experiment, n: Sequence[int], objective: Posteriors, context: Context, previous: Weights | None) -> _Path:
-    """Step 2 of the module's docstring."""
-    arms, path = experiment.arm_ids, _Path()
+class _Case:
+    """One experiment at one time: what its decisions have in common, found once."""
+
+    def __init__(self, experiment: Experiment, evidence: Evidence, now: float) -> None:
+        self.experiment, self.evidence, self.now = experiment, evidence, now
+        self.whole = _Slice.of(experiment, Context.of(experiment, evidence, now))
+
+    @cached_property
+    def policy(self) -> Policy:
+        return policy_of(self.experiment.policy)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """For the whole experiment."""
+        return self._chosen(self.whole)
+
+    def decision(self, segment: str | None, previous: Weights | None, origin: Weights | None) -> Decision:
+        """The next publication after `previous`, moving from the shares of `origin`."""
+        experiment = self.experiment
+        found = self.whole if segment is None else self._segment(segment)
+        made = self._made(found, origin)
+        path, choice = made.path, made.choice
+        weights = _weights(experiment, segment, path, previous, self.now)
+        changed = previous is None or _changed(previous, weights)
+        due = previous is not None and self.now >= renew_at(experiment, previous)
+        if due and not changed:
+            weights = msgspec.structs.replace(weights, reason=f"lease renewed; {path.reason}")
+        shown = found.objective if choice is None or choice.posteriors is None else choice.posteriors
+        return Decision(
+            weights=weights,
+            arms=arm_states(found.n, shown, found.context.metrics, path.ppm),
+            steps={name: list(ppm) for name, ppm in path.steps.items()},
+            reason=weights.reason,
+            publish=changed or due,
+            settled=path.steps.get("shift") in (None, path.target),
+            verdict=None if choice is None else choice.verdict,
+            failure=made.failure,
+        )
+
+    def _segment(self, segment: str) -> _Slice:
+        context = Context.of(self.experiment, self.evidence, self.now, segment, self.whole.context)
+        return _Slice.of(self.experiment, context)
+
+    def _made(self, found: _Slice, origin: Weights | None) -> _Made:
+        """Step 2 of the module's docstring."""
+        experiment, path = self.experiment, Path()
+        start = None if origin is None else start_of(experiment, origin)
+        if experiment.status != "running" or len(experiment.arms) == 1:
+            return _Made(_at_rest(experiment, path, start))
+        even = np.full(len(experiment.arms), 1 / len(experiment.arms))
+        if cold := [k for k, units in enumerate(self.whole.n) if units < experiment.constraints.warmup]:
+            path.step("warm-up", to_ppm(even))
+            return _Made(constrain(path, experiment, even, _warm_up(experiment, self.whole.n, cold), start))
+        try:
+            choice, why = self._wanted(found, path)
+        except AllocatorError as error:
+            if start is not None:
+                return _Made(path.step("held", start, f"held: {error}"), failure=error)
+            path.step("even", to_ppm(even))
+            return _Made(constrain(path, experiment, even, f"even split: {error}", None), failure=error)
+        return _Made(constrain(path, experiment, choice.weights, why, start), choice)
+
+    def _wanted(self, found: _Slice, path: Path) -> tuple[Choice, str]:
+        """What the policy wants, and why. Raises what `chosen` raises."""
+        units, warmup, arms = sum(found.n), self.experiment.constraints.warmup, self.experiment.arm_ids
+        if found is not self.whole and units < warmup:
+            choice = self.choice
+            path.step("pooled", to_ppm(choice.weights))
+            return choice, f"{units} of {warmup} units in the segment: as the whole experiment"
+        choice = self.choice if found is self.whole else self._chosen(found)
+        path.step("policy", to_ppm(choice.weights))
+        why = _leader(arms, choice.posteriors or found.objective)
+        return choice, f"{why}; {choice.note}" if choice.note else why
+
+    def _chosen(self, found: _Slice) -> Choice:
+        return chosen(self.policy, self.experiment.policy.name, found.objective, found.context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Where the shares went, and what the policy had to do with it."""
+
+    path: Path
+    choice: Choice | None = None
+    failure: AllocatorError | None = None
+
+
+def _at_rest(experiment: Experiment, path: Path, start: Ppm | None) -> Path:
+    """Where no policy is asked."""
+    arms = experiment.arm_ids
     if experiment.status == "stopped":
         all_to = tuple(PPM if arm == experiment.fallback else 0 for arm in arms)
         return path.step("stopped", all_to, f"stopped: all traffic to {experiment.fallback}")
     if len(arms) == 1:
         return path.step("one arm", (PPM,), f"{arms[0]} is the only arm")
-    even = np.full(len(arms), 1 / len(arms))
-    start = None if previous is None else _start(experiment, previous)
-    if experiment.status == "paused":
-        return path.step("paused", to_ppm(even) if start is None else start, "paused: weights held")
-    cold = [k for k, units in enumerate(n) if units < experiment.constraints.warmup]
-    if cold:
-        wanted, why = even, _warm_up(experiment, n, cold)
-        path.step("warm-up", to_ppm(even))
-    else:
-        wanted, why = policy_of(experiment.policy).weights(objective, context), _leader(arms, objective)
-        path.step("policy", to_ppm(wanted))
-    return _constrain(experiment, path, wanted, why, start)
-
-
-def _constrain(experiment: Experiment, path: _Path, wanted: FloatArray, why: str, start: Ppm | None) -> _Path:
-    """Steps 2a to 2c and 3."""
-    rules = experiment.constraints
-    target = with_floor(wanted, rules.floor)
-    path.step("floor", to_ppm(target), why)
-    if start is None:
-        return path.step("floor", path.ppm, f"first weights; {why}")
-    above_floor = min(start) >= rules.floor * PPM - 1  # rounding to whole ppm may have taken one
-    largest = max(abs(to - at) for to, at in zip(path.ppm, start, strict=True))
-    if above_floor and largest <= rules.dead_band * PPM:
-        if "warm-up" in path.steps:
-            return path.step("dead-band", start, why)
-        held = f"held: the largest change, {_percent(largest / PPM)}, is within the dead-band {_percent(rules.dead_band)}"
-        return path.step("dead-band", start, held)
-    shares = to_shares(start)
-    if not above_floor:
-        shares = lifted(shares, rules.floor)
-        path.step("lift", to_ppm(shares))
-    path.step("shift", to_ppm(limited(shares, target, rules.max_shift)))
-    if largest > rules.max_shift * PPM:
-        return path.step("shift", path.ppm, f"{why}; moved by at most {_percent(rules.max_shift)}")
-    return path.step("shift", path.ppm, f"{why}; moved by {_percent(largest / PPM)}")
-
-
-def _start(experiment: Experiment, previous: Weights) -> Ppm | None:
-    """The shares to move from: the previous ones, fitted to a changed list of arms; None if no arm with a share remains."""
-    shares = {arm.id: arm.ppm for arm in previous.arms}
-    kept = tuple(shares.get(arm, 0) for arm in experiment.arm_ids)
-    if experiment.arm_ids == tuple(shares):
-        return kept
-    if not any(kept):
-        return None
-    remaining = to_shares(kept)
-    return to_ppm(lifted(remaining / remaining.sum(), experiment.constraints.floor))
+    return path.step("paused", to_ppm(np.full(len(arms), 1 / len(arms))) if start is None else start, "paused: weights held")
 
 
 def _warm_up(experiment: Experiment, n: Sequence[int], cold: Sequence[int]) -> str:
@@ -203,24 +246,21 @@ def _warm_up(experiment: Experiment, n: Sequence[int], cold: Sequence[int]) -> s
     return f"warm-up: {experiment.arm_ids[fewest]} has {n[fewest]} of {experiment.constraints.warmup} units{others}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
 def _leader(arms: Sequence[str], objective: Posteriors) -> str:
     p = objective.prob_best()
     first = int(np.argmax(p))
     return f"{arms[first]} leads: P(best) {p[first]:.2f}"
 
 
-# -- the record and the readouts -------------------------------------------------------------------------------------------------
+# -- the record ------------------------------------------------------------------------------------------------------------------
 
 
-def _weights(experiment: Experiment, ppm: Ppm, reason: str, previous: Weights | None, now: float) -> Weights:
+def _weights(experiment: Experiment, segment: str | None, path: Path, previous: Weights | None, now: float) -> Weights:
     name = experiment.experiment
-    arms = zip(experiment.arm_ids, ppm, strict=True)
+    arms = zip(experiment.arm_ids, path.ppm, strict=True)
     return Weights(
         experiment=name,
+        segment=segment,
         version=1 if previous is None else previous.version + 1,
         status=experiment.status,
         arms=tuple(WeightedArm(arm, share, _seed(name, "arm", arm)) for arm, share in arms),
@@ -229,14 +269,18 @@ def _weights(experiment: Experiment, ppm: Ppm, reason: str, previous: Weights | 
         valid_until=now + experiment.lease_s,
         fallback=experiment.fallback,
         policy=experiment.policy.name,
-        reason=reason,
+        reason=path.reason,
         spec_hash=spec_hash(experiment),
         ts=now,
     )
 
 
+@lru_cache(maxsize=100_000)
 def _seed(*names: str) -> int:
-    """32 bits of the names: no arm's seed depends on another arm. '/' is in no name, so no two lists of names look alike."""
+    """32 bits of the names: no arm's seed depends on another arm. '/' is in no name, so no two lists of names look alike.
+
+    The same for every segment: a unit keeps its arm where the segment's weights allow it.
+    """
     return xxh64_intdigest("/".join(names).encode()) & 0xFFFF_FFFF
 
 
@@ -250,27 +294,3 @@ def _changed(previous: Weights, weights: Weights) -> bool:
         or weights.fallback != previous.fallback
         or weights.spec_hash != previous.spec_hash
     )
-
-
-def _readouts(
-    experiment: Experiment, moments: Sequence[Moments], posteriors: Mapping[str, Posteriors], ppm: Ppm
-) -> tuple[ArmState, ...]:
-    per_metric = {name: _metric_readouts(moments, found) for name, found in posteriors.items()}
-    p_best = posteriors[experiment.objective].prob_best().tolist()
-    arms = []
-    for k, arm in enumerate(experiment.arm_ids):
-        metrics = {name: readouts[k] for name, readouts in per_metric.items()}
-        on = metrics[experiment.objective]
-        state = ArmState(id=arm, n=on.n, mean=on.mean, interval=on.interval, p_best=p_best[k], ppm=ppm[k], metrics=metrics)
-        arms.append(state)
-    return tuple(arms)
-
-
-def _metric_readouts(moments: Sequence[Moments], posteriors: Posteriors) -> list[MetricState]:
-    known = np.isfinite(posteriors.mean).tolist()
-    return [
-        MetricState(n=m.n, mean=mean if sure else None, interval=(low, high) if sure else None)
-        for m, mean, (low, high), sure in zip(
-            moments, posteriors.mean.tolist(), posteriors.interval().tolist(), known, strict=True
-        )
-    ]

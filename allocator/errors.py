@@ -4,6 +4,7 @@ AllocatorError
  ├─ SpecError(path, value, expected)   one field of a spec is wrong: the owner mends the file
  ├─ SpecErrors(errors)                 every wrong field of one spec
  ├─ ArgumentError(name, value, expected)   a function was called with a value outside its domain
+ ├─ PolicyError(policy, found, expected)   a policy gave no usable weights: the previous ones are held
  ├─ RecordError(reason)                one record is dead-lettered, the worker goes on
  ├─ TopicError(topic, found, expected, repair)  a topic is not as it must be: refuse to start
  ├─ TopicErrors(errors)                every such topic of one deployment
@@ -22,6 +23,7 @@ __all__ = [
     "AllocatorError",
     "ArgumentError",
     "Fenced",
+    "PolicyError",
     "RecordError",
     "SpecError",
     "SpecErrors",
@@ -59,6 +61,14 @@ class ArgumentError(AllocatorError, ValueError):
     def __init__(self, name: str, value: Any, expected: str) -> None:
         self.name, self.value, self.expected = name, value, expected
         super().__init__(f"{name}: {value!r}: expected {expected}")
+
+
+class PolicyError(AllocatorError):
+    """What a policy gave, or that it gave nothing, and what was expected of it."""
+
+    def __init__(self, policy: str, found: str, expected: str) -> None:
+        self.policy, self.found, self.expected = policy, found, expected
+        super().__init__(f"policy {policy}: {found}: expected {expected}")
 
 
 class RecordError(AllocatorError):

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
 __all__ = [
+    "OTHER_SEGMENT",
     "Aggregate",
     "Arm",
     "Constraints",
@@ -29,6 +31,9 @@ Aggregate = Literal["sum", "max", "last"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0, description="seconds; a spec file may say 100ms, 10m, 7d")]
+
+OTHER_SEGMENT = "other"
+"""Where units of an undeclared segment are counted, if the spec declares any."""
 
 
 class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,22 +72,24 @@ class Metric(Struct, frozen=True, kw_only=True):
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """A policy by its registered name, with its parameters."""
+    """A policy by its registered name, or ``package.module:Class`` for one of the owner's own, with its parameters."""
 
     name: str = "thompson"
     params: dict[str, Any] = {}
 
 
 class Constraints(Struct, frozen=True, kw_only=True):
-    """What the policy's weights must respect before they are published."""
+    """What the policy's weights must respect before they are published; in what order is said in `allocator.constraints`."""
 
+    reserved: Annotated[Share, Meta(description="least share of control, whatever the policy wants")] = 0.0
     floor: Annotated[Share, Meta(description="least share of every arm")] = 0.02
+    cap: Annotated[float, Meta(gt=0, le=1, description="largest share of any arm")] = 1.0
     warmup: Annotated[int, Meta(ge=0, description="units an arm needs before weights leave the even split")] = 100
     max_shift: Annotated[float, Meta(gt=0, le=1, description="largest change of an arm's share in one update")] = 0.1
     dead_band: Annotated[Share, Meta(description="changes of at most this share are not published")] = 0.01
 
 
-class Experiment(Struct, frozen=True, kw_only=True):
+class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for what is derived once and kept
     """A checked spec. Build it with `load_experiment`, which fills in the defaults."""
 
     experiment: Name
@@ -117,12 +124,12 @@ class Experiment(Struct, frozen=True, kw_only=True):
     status: Status = "running"
     revision: Annotated[int, Meta(ge=1)] = 1
 
-    @property
+    @cached_property
     def arm_ids(self) -> tuple[str, ...]:
         """Arm names in their fixed order."""
         return tuple(arm.id for arm in self.arms)
 
-    @property
+    @cached_property
     def metric_names(self) -> tuple[str, ...]:
         """Metric names in the order of the moments."""
         return tuple(self.metrics)

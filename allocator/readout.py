@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 from msgspec import Struct
 
-__all__ = ["ArmState", "MetricState"]
+from allocator.posterior import Posteriors
+
+__all__ = ["ArmState", "MetricState", "arm_states"]
 
 
 class MetricState(Struct, frozen=True, kw_only=True):
@@ -25,3 +30,40 @@ class ArmState(Struct, frozen=True, kw_only=True):
     p_best: float
     ppm: int
     metrics: dict[str, MetricState] = {}
+
+
+def arm_states(
+    n: Sequence[int], objective: Posteriors, metrics: Mapping[str, Posteriors], ppm: Sequence[int]
+) -> tuple[ArmState, ...]:
+    """The readouts of every arm, in the order of `objective.arms`.
+
+    Parameters
+    ----------
+    n : units an arm.
+    objective : posteriors of what traffic follows.
+    metrics : posteriors of every metric, by name; the objective is usually one of them.
+    ppm : shares after the decision.
+    """
+    per_metric = {name: _states(n, found) for name, found in metrics.items()}
+    on = next((per_metric[name] for name, found in metrics.items() if found is objective), None) or _states(n, objective)
+    return tuple(
+        ArmState(
+            id=arm,
+            n=n[k],
+            mean=on[k].mean,
+            interval=on[k].interval,
+            p_best=p_best,
+            ppm=ppm[k],
+            metrics={name: states[k] for name, states in per_metric.items()},
+        )
+        for k, (arm, p_best) in enumerate(zip(objective.arms, objective.prob_best().tolist(), strict=True))
+    )
+
+
+def _states(n: Sequence[int], posteriors: Posteriors) -> list[MetricState]:
+    known = np.isfinite(posteriors.mean).tolist()
+    found = zip(n, posteriors.mean.tolist(), posteriors.interval().tolist(), known, strict=True)
+    return [
+        MetricState(n=units, mean=mean if sure else None, interval=(low, high) if sure else None)
+        for units, mean, (low, high), sure in found
+    ]

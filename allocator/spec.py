@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from allocator.durations import format_duration, parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
+from allocator.evidence import Evidence
 from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
 from allocator.spec_priors import read_arm_priors, read_prior
@@ -58,6 +59,8 @@ def load_experiment(source: str | Mapping[str, Any]) -> Experiment:
 _MISSING: Any = object()
 _STATUSES: Sequence[str] = get_args(Status)
 _DIRECTIONS: Sequence[str] = get_args(Direction)
+_TRIED = ("arms", "control", "metrics", "objective", "policy", "segments")
+"""Where an error leaves nothing to try a policy on."""
 
 
 class _Reader:
@@ -79,11 +82,12 @@ class _Reader:
         names = list(metrics)
         objective = self._one_of("objective", source.get("objective", names[0] if len(names) == 1 else _MISSING), names, "metric")
         constraints = self._constraints(source.get("constraints", {}), len(arms))
-        policy = self._policy(source.get("policy", "thompson"), ids)
+        policy = self._policy(source.get("policy", "thompson"))
+        errors_before = len(self.errors)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
         segments = self._segments(source.get("segments", ()))
         self._size(ids, segments, len(metrics))
-        return Experiment(
+        experiment = Experiment(
             experiment=name,
             arms=tuple(arms),
             control=control,
@@ -106,6 +110,19 @@ class _Reader:
             status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),
             revision=self._whole("revision", source.get("revision", 1), 1),
         )
+        if not any(error.path.startswith(_TRIED) for error in self.errors):
+            self._try_policy(experiment, errors_before)
+        return experiment
+
+    def _try_policy(self, experiment: Experiment, at: int) -> None:
+        """Once, without data: whether its parameters go with these arms, metrics and segments. `at`: place of its error."""
+        from allocator.policies import Context, policy_of  # noqa: PLC0415  policies are built on specs
+
+        evidence = Evidence(experiment.arm_ids, len(experiment.metrics), {})
+        try:
+            policy_of(experiment.policy, experiment.arm_ids, Context.of(experiment, evidence, now=0.0))
+        except SpecError as error:
+            self.errors.insert(at, error)
 
     def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int) -> None:
         """Each arm, and the holdback, has a cell in every declared segment and in `other`."""
@@ -253,7 +270,7 @@ class _Reader:
             arm_priors=read_arm_priors(f"{path}.arm_priors", value.get("arm_priors", {}), metric_type, arms, self._error),
         )
 
-    def _policy(self, value: Any, arms: Sequence[str]) -> Policy:
+    def _policy(self, value: Any) -> Policy:
         from allocator.policies import policy_of  # noqa: PLC0415  policies are built on specs
 
         if isinstance(value, str):
@@ -270,25 +287,44 @@ class _Reader:
             self._error(f"policy.{key}", beside[key], "a parameter given once, beside the name or in params")
         policy = Policy(name=value["name"], params={str(k): v for k, v in {**params, **beside}.items()})
         try:
-            policy_of(policy, arms)
+            policy_of(policy)
         except SpecError as error:
             self.errors.append(error)
         return policy
 
     def _constraints(self, value: Any, arms: int) -> Constraints:
-        if not isinstance(value, Mapping):
-            self._error("constraints", value, "a mapping of floor, warmup, max_shift, dead_band")
-            return Constraints()
-        self._known_fields("constraints.", value, Constraints)
         default = Constraints()
+        if not isinstance(value, Mapping):
+            self._error("constraints", value, "a mapping of reserved, floor, cap, warmup, max_shift, dead_band")
+            return default
+        self._known_fields("constraints.", value, Constraints)
         most = 1 / arms if arms else 1.0
+        cap = self._number(
+            "constraints.cap",
+            value.get("cap", default.cap),
+            f"a share of at least {most:.4g}, one over the number of arms, at most 1",
+            lambda x: most <= x <= 1,
+        )
+        reserved = self._number(
+            "constraints.reserved",
+            value.get("reserved", default.reserved),
+            f"a share of at least 0, at most the cap, {cap:.4g}",
+            lambda x: 0 <= x <= 1 and not x > cap,
+        )
+        room = (1 - reserved) / (arms - 1) if arms > 1 else 1.0
+        known = len(self.errors)
+        floor = self._number(
+            "constraints.floor",
+            value.get("floor", min(default.floor, most / 2, room / 2)),
+            f"a share between 0 and {most:.4g}, one over the number of arms",
+            lambda x: 0 <= x <= most,
+        )
+        if len(self.errors) == known and floor > room + 1e-12:
+            self._error("constraints.floor", value["floor"], f"at most {room:.4g}, what the reserved share leaves each other arm")
         return Constraints(
-            floor=self._number(
-                "constraints.floor",
-                value.get("floor", min(default.floor, most / 2)),
-                f"a share between 0 and {most:.4g}, one over the number of arms",
-                lambda x: 0 <= x <= most,
-            ),
+            reserved=reserved,
+            floor=floor,
+            cap=cap,
             warmup=self._whole("constraints.warmup", value.get("warmup", default.warmup), 0),
             max_shift=self._number(
                 "constraints.max_shift",

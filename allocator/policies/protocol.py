@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from allocator.errors import ArgumentError
 from allocator.evidence import Evidence
+from allocator.experiment import Experiment
+from allocator.moments import Moments
 from allocator.objective import Objective
-from allocator.posterior import Posteriors
+from allocator.posterior import Posteriors, posteriors_of
 from allocator.quadrature import FloatArray
 
-__all__ = ["Context", "Policy", "normalise"]
+__all__ = ["Choice", "Context", "Policy", "Verdict", "best_is_high", "needed", "normalise"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Context:
     segment : the segment whose weights are wanted; None for those of the whole experiment.
     now : seconds since the epoch.
     period_s : length of a period of `evidence`, in seconds.
+    shared : what `once` has found, for all segments of one decision.
     """
 
     objective: Objective
@@ -39,17 +44,93 @@ class Context:
     segment: str | None
     now: float
     period_s: float
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, experiment: Experiment, evidence: Evidence, now: float, segment: str | None = None, whole: Context | None = None
+    ) -> Context:
+        """The context of the whole experiment, or of one of its segments, which shares what `whole` has found."""
+        moments = _moments(evidence, segment)
+        arms = experiment.arm_ids
+        return cls(
+            objective=Objective.of(experiment),
+            evidence=evidence,
+            metrics={
+                name: posteriors_of(metric, j, arms, moments) for j, (name, metric) in enumerate(experiment.metrics.items())
+            },
+            control=arms.index(experiment.control),
+            segment=segment,
+            now=now,
+            period_s=experiment.period_s,
+            shared={} if whole is None else whole.shared,
+        )
+
+    @property
+    def moments(self) -> tuple[Moments, ...]:
+        """Every arm's moments in the segment, or in the whole experiment."""
+        return _moments(self.evidence, self.segment)
+
+    def once(self, make: Callable[[Context], T]) -> T:
+        """`make(self)`, made once for all segments of a decision: it must not look at `segment` or `metrics`."""
+        if make not in self.shared:
+            self.shared[make] = make(self)
+        return self.shared[make]  # type: ignore[no-any-return]
 
 
 class Policy(Protocol):
-    """From posteriors to unconstrained weights; floor, maximum shift and dead-band come after, in `constraints`.
+    """From posteriors to unconstrained weights; reserved share, floor, cap, maximum shift and dead-band come after.
 
     A policy is a frozen dataclass whose fields are the parameters a spec may set. It checks them when it is made
-    (ArgumentError) and keeps no state, so that the same posteriors give the same weights.
+    (ArgumentError) and keeps no state, so that the same posteriors give the same weights. It may also have
+
+    - a class attribute ``per_segment = True``: it is asked once more for every segment, with ``context.segment`` set and the
+      segment's own posteriors, and each segment gets the weights it answers;
+    - a method ``choose(posteriors, context) -> Choice``, asked instead of `weights`, to say more than weights.
     """
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), non-negative, sums to 1. Policies that need the context raise ArgumentError without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a policy has seen enough.
+
+    Parameters
+    ----------
+    arm : the arm that looks best.
+    statistic : the evidence for it, in the units of `threshold`.
+    threshold : what the evidence has to exceed.
+    stop : whether it does.
+    method : how it was found, with its source.
+    assumptions : what it relies on.
+    """
+
+    arm: str
+    statistic: float
+    threshold: float
+    stop: bool
+    method: str
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Weights, and what a policy has to say of them.
+
+    Parameters
+    ----------
+    weights : shape (arms,).
+    posteriors : of the objective, those the weights rest on if they are not the ones the policy was given; readouts show them.
+    note : what the decision's reason should say beside who leads.
+    verdict : whether enough has been seen.
+    """
+
+    weights: FloatArray
+    posteriors: Posteriors | None = None
+    note: str = ""
+    verdict: Verdict | None = None
 
 
 def normalise(weights: FloatArray) -> FloatArray:
@@ -58,3 +139,22 @@ def normalise(weights: FloatArray) -> FloatArray:
     if not (np.all(weights >= 0) and 0.0 < total < np.inf):
         raise ArgumentError("weights", weights.tolist(), "finite numbers of at least 0, not all 0")
     return weights / total
+
+
+def needed(context: Context | None) -> Context:
+    """The context. ArgumentError if there is none."""
+    if context is None:
+        raise ArgumentError("context", None, "the context of a decision: this policy looks beyond the posteriors")
+    return context
+
+
+def best_is_high(posteriors: Posteriors) -> FloatArray:
+    """Posterior means with the sign that makes the best one the largest, shape (arms,); nan where nothing is known."""
+    return -posteriors.mean if getattr(posteriors, "down", False) else posteriors.mean
+
+
+def _moments(evidence: Evidence, segment: str | None) -> tuple[Moments, ...]:
+    if segment is None:
+        return evidence.total
+    found = evidence.by_segment.get(segment)
+    return (Moments.zero(evidence.metrics),) * len(evidence.arms) if found is None else found

@@ -1,0 +1,119 @@
+"""From what is wanted to what is published, step by step, each with the shares it left: the reader sees what moved what.
+
+`allocator.constraints` has the rules and says in which order they apply. What only a decision knows is here: where the shares
+come from, and the sentence that says why they are what they are.
+
+- The dead-band comes first in the code: within it nothing moves, and the maximum shift has no say.
+- An arm outside its bounds (it is new, or the bounds were drawn closer) is put back within them at once, step `lift`.
+- Without previous weights there is nothing to shift from, and the target is published as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from allocator.constraints import capped, least_shares, lifted, limited, to_ppm, to_shares, with_floor, with_reserved
+from allocator.experiment import Constraints, Experiment
+from allocator.quadrature import FloatArray
+from allocator.weights import PPM, Weights
+
+__all__ = ["Path", "Ppm", "constrain", "start_of"]
+
+Ppm = tuple[int, ...]
+
+ROUNDED = 1
+"""Parts per million that rounding may have taken from an arm."""
+
+
+@dataclass(slots=True)
+class Path:
+    """Shares on their way from the policy to publication."""
+
+    steps: dict[str, Ppm] = field(default_factory=dict)
+    reason: str = ""
+    target: Ppm = ()
+    """What the constraints on the shares themselves made of what is wanted; empty where there is nothing to move to."""
+
+    def step(self, name: str, ppm: Ppm, reason: str = "") -> Path:
+        """Go on to these shares; the reason stays unless there is another."""
+        self.steps[name] = ppm
+        self.reason = reason or self.reason
+        return self
+
+    @property
+    def ppm(self) -> Ppm:
+        """Where the shares are now."""
+        return next(reversed(self.steps.values()))
+
+
+def constrain(path: Path, experiment: Experiment, wanted: FloatArray, why: str, start: Ppm | None) -> Path:
+    """Steps 1 to 6 of `allocator.constraints`.
+
+    Parameters
+    ----------
+    path : ends at `wanted`.
+    why : why that is wanted, for the reason.
+    start : the shares to move from, None if there are none.
+    """
+    rules = experiment.constraints
+    target = _bounded(path, experiment, wanted)
+    path.target, path.reason = path.ppm, why
+    if start is None:
+        path.reason = f"first weights; {why}"
+        return path
+    largest = max(abs(to - at) for to, at in zip(path.target, start, strict=True))
+    inside = _inside(start, rules, experiment.arm_ids.index(experiment.control))
+    if inside and largest <= rules.dead_band * PPM:
+        if "warm-up" in path.steps:
+            return path.step("dead-band", start, why)
+        held = f"held: the largest change, {_percent(largest / PPM)}, is within the dead-band {_percent(rules.dead_band)}"
+        return path.step("dead-band", start, held)
+    shares = to_shares(start)
+    if not inside:
+        least = least_shares(len(start), experiment.arm_ids.index(experiment.control), rules.reserved, rules.floor)
+        shares = capped(lifted(shares, least), rules.cap)
+        path.step("lift", to_ppm(shares))
+    if largest > rules.max_shift * PPM:
+        return path.step(
+            "shift", to_ppm(limited(shares, target, rules.max_shift)), f"{why}; moved by at most {_percent(rules.max_shift)}"
+        )
+    return path.step("shift", to_ppm(limited(shares, target, rules.max_shift)), f"{why}; moved by {_percent(largest / PPM)}")
+
+
+def start_of(experiment: Experiment, previous: Weights) -> Ppm | None:
+    """The shares to move from: the previous ones, fitted to a changed list of arms; None if no arm with a share remains."""
+    shares = {arm.id: arm.ppm for arm in previous.arms}
+    kept = tuple(shares.get(arm, 0) for arm in experiment.arm_ids)
+    if experiment.arm_ids == tuple(shares):
+        return kept
+    if not any(kept):
+        return None
+    remaining = to_shares(kept)
+    return to_ppm(lifted(remaining / remaining.sum(), experiment.constraints.floor))
+
+
+def _bounded(path: Path, experiment: Experiment, wanted: FloatArray) -> FloatArray:
+    """Reserved share, floor and cap; those that are not in force are no step."""
+    rules = experiment.constraints
+    if rules.reserved > 0.0:
+        wanted = with_reserved(wanted, experiment.arm_ids.index(experiment.control), rules.reserved, rules.floor)
+        path.step("reserved", to_ppm(wanted))
+    wanted = with_floor(wanted, rules.floor)
+    path.step("floor", to_ppm(wanted))
+    if rules.cap < 1.0:
+        wanted = capped(wanted, rules.cap)
+        path.step("cap", to_ppm(wanted))
+    return wanted
+
+
+def _inside(start: Ppm, rules: Constraints, control: int) -> bool:
+    """Whether the shares to move from keep the bounds, as far as whole ppm can."""
+    return (
+        min(start) >= rules.floor * PPM - ROUNDED
+        and start[control] >= rules.reserved * PPM - ROUNDED
+        and max(start) <= rules.cap * PPM + ROUNDED
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
