@@ -24,7 +24,7 @@ from functools import cached_property, lru_cache
 
 import msgspec
 import numpy as np
-from xxhash import xxh64_hexdigest, xxh64_intdigest
+from xxhash import xxh64_intdigest
 
 from allocator.constraints import to_ppm
 from allocator.errors import AllocatorError
@@ -47,7 +47,7 @@ class Decision:
     Parameters
     ----------
     weights : the next publication; `inputs` is left to the caller.
-    arms : readouts in the spec's order.
+    arms : readouts in the spec's order; those of a segment are of the objective alone.
     steps : shares in ppm after each step, in order; the last one is in `weights`.
     reason : one sentence: what moved what, or why nothing moved.
     publish : whether routers need `weights`; else the previous publication still serves.
@@ -122,10 +122,8 @@ def renew_at(experiment: Experiment, previous: Weights) -> float:
 
 
 def spec_hash(experiment: Experiment) -> str:
-    """16 hex digits of the xxh64 of the spec's JSON without status and revision."""
-    fields = msgspec.to_builtins(experiment)
-    del fields["status"], fields["revision"]
-    return xxh64_hexdigest(msgspec.json.encode(fields))
+    """16 hex digits of the spec as it is but for status and revision; found once an experiment object."""
+    return experiment.spec_hash
 
 
 @dataclass(slots=True)
@@ -139,7 +137,8 @@ class _Slice:
 
     @classmethod
     def of(cls, experiment: Experiment, context: Context) -> _Slice:
-        return cls(context, [m.n for m in context.moments], context.metrics[experiment.objective])
+        objective = context.metrics.get(experiment.objective)
+        return cls(context, [m.n for m in context.moments], context.posteriors() if objective is None else objective)
 
 
 class _Case:
@@ -172,7 +171,7 @@ class _Case:
         shown = found.objective if choice is None or choice.posteriors is None else choice.posteriors
         return Decision(
             weights=weights,
-            arms=arm_states(found.n, shown, found.context.metrics, path.ppm),
+            arms=arm_states(found.n, shown, found.context.metrics if found is self.whole else {}, path.ppm),
             steps={name: list(ppm) for name, ppm in path.steps.items()},
             reason=weights.reason,
             publish=changed or due,
@@ -182,8 +181,7 @@ class _Case:
         )
 
     def _segment(self, segment: str) -> _Slice:
-        context = Context.of(self.experiment, self.evidence, self.now, segment, self.whole.context)
-        return _Slice.of(self.experiment, context)
+        return _Slice.of(self.experiment, Context.of(self.experiment, self.evidence, self.now, segment, self.whole.context))
 
     def _made(self, found: _Slice, origin: Weights | None) -> _Made:
         """Step 2 of the module's docstring."""

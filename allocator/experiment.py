@@ -8,7 +8,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct, field
+from xxhash import xxh64_hexdigest
 
 __all__ = [
     "OTHER_SEGMENT",
@@ -133,3 +135,10 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     def metric_names(self) -> tuple[str, ...]:
         """Metric names in the order of the moments."""
         return tuple(self.metrics)
+
+    @cached_property
+    def spec_hash(self) -> str:
+        """16 hex digits of the xxh64 of the spec's JSON without status and revision."""
+        fields = msgspec.to_builtins(self)
+        del fields["status"], fields["revision"]
+        return xxh64_hexdigest(msgspec.json.encode(fields))

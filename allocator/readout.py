@@ -41,7 +41,7 @@ def arm_states(
     ----------
     n : units an arm.
     objective : posteriors of what traffic follows.
-    metrics : posteriors of every metric, by name; the objective is usually one of them.
+    metrics : posteriors of every metric to read out, by name; the objective may be one of them.
     ppm : shares after the decision.
     """
     per_metric = {name: _states(n, found) for name, found in metrics.items()}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from allocator.errors import ArgumentError
 from allocator.policies.aged import aged_posteriors
+from allocator.policies.domains import require_number
 from allocator.policies.protocol import Context, needed, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
@@ -31,8 +31,7 @@ class DiscountedThompson:
     gamma: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.gamma <= 1.0:
-            raise ArgumentError("gamma", self.gamma, "a number above 0, at most 1")
+        require_number("gamma", self.gamma, "a number above 0, at most 1", lambda x: 0.0 < x <= 1.0)
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), positive, sums to 1. Needs the context, with evidence by period."""

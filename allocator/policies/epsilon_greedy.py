@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.errors import ArgumentError
+from allocator.policies.domains import require_number
 from allocator.policies.protocol import Context, best_is_high
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
@@ -30,8 +30,7 @@ class EpsilonGreedy:
     epsilon: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.epsilon <= 1.0:
-            raise ArgumentError("epsilon", self.epsilon, "a number between 0 and 1")
+        require_number("epsilon", self.epsilon, "a number between 0 and 1", lambda x: 0.0 <= x <= 1.0)
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), at least ε / K, sums to 1; an even split where nothing is known."""

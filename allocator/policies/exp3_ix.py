@@ -20,6 +20,7 @@ import numpy as np
 
 from allocator.errors import ArgumentError
 from allocator.moments import WEIGHT_UNIT, layout_of
+from allocator.policies.domains import require_number
 from allocator.policies.protocol import Context, needed, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
@@ -43,12 +44,12 @@ class Exp3IX:
     high: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.rate < np.inf:
-            raise ArgumentError("rate", self.rate, "a finite number above 0")
+        require_number("rate", self.rate, "a finite number above 0", lambda x: x > 0.0)
         if (self.low is None) != (self.high is None):
             raise ArgumentError("low" if self.low is None else "high", None, "both bounds, low and high, or neither")
-        if self.low is not None and self.high is not None and not -np.inf < self.low < self.high < np.inf:
-            raise ArgumentError("high", self.high, f"a finite number above low, {self.low}")
+        if self.low is not None:
+            require_number("low", self.low, "a finite number", lambda _: True)
+            require_number("high", self.high, f"a finite number above low, {self.low}", lambda x: x > float(self.low or 0.0))
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), sums to 1. Needs the context. ArgumentError without bounds for an objective that is not binary."""

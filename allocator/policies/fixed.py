@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from allocator.errors import ArgumentError
+from allocator.policies.domains import is_number
 from allocator.policies.protocol import Context, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
@@ -30,7 +30,7 @@ class Fixed:
     def __post_init__(self) -> None:
         if self.shares is None:
             return
-        if not isinstance(self.shares, Mapping) or not all(_is_weight(w) for w in self.shares.values()):
+        if not isinstance(self.shares, Mapping) or not all(is_number(w) and w >= 0 for w in self.shares.values()):
             raise ArgumentError("shares", self.shares, "a mapping from every arm to a number of at least 0")
         if not any(self.shares.values()):
             raise ArgumentError("shares", self.shares, "at least one number above 0")
@@ -42,7 +42,3 @@ class Fixed:
         if set(self.shares) != set(posteriors.arms):
             raise ArgumentError("shares", dict(self.shares), f"a number for each of {', '.join(posteriors.arms)}, and no other")
         return normalise(np.array([float(self.shares[arm]) for arm in posteriors.arms]))
-
-
-def _is_weight(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0.0 and math.isfinite(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -29,11 +29,12 @@ class Context:
     ----------
     objective : makes samples of moments and posteriors of samples, for policies that weigh or part the evidence.
     evidence : training moments by segment and by period.
-    metrics : every metric's posteriors, by name.
+    metrics : every metric's posteriors in the segment, by name; made when looked at.
     control : the control's place in the order of arms.
     segment : the segment whose weights are wanted; None for those of the whole experiment.
     now : seconds since the epoch.
     period_s : length of a period of `evidence`, in seconds.
+    segments : those the spec declares.
     shared : what `once` has found, for all segments of one decision.
     """
 
@@ -44,6 +45,7 @@ class Context:
     segment: str | None
     now: float
     period_s: float
+    segments: tuple[str, ...] = ()
     shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -51,18 +53,15 @@ class Context:
         cls, experiment: Experiment, evidence: Evidence, now: float, segment: str | None = None, whole: Context | None = None
     ) -> Context:
         """The context of the whole experiment, or of one of its segments, which shares what `whole` has found."""
-        moments = _moments(evidence, segment)
-        arms = experiment.arm_ids
         return cls(
             objective=Objective.of(experiment),
             evidence=evidence,
-            metrics={
-                name: posteriors_of(metric, j, arms, moments) for j, (name, metric) in enumerate(experiment.metrics.items())
-            },
-            control=arms.index(experiment.control),
+            metrics=_Metrics(experiment, _moments(evidence, segment)),
+            control=experiment.arm_ids.index(experiment.control),
             segment=segment,
             now=now,
             period_s=experiment.period_s,
+            segments=experiment.segments,
             shared={} if whole is None else whole.shared,
         )
 
@@ -70,6 +69,10 @@ class Context:
     def moments(self) -> tuple[Moments, ...]:
         """Every arm's moments in the segment, or in the whole experiment."""
         return _moments(self.evidence, self.segment)
+
+    def posteriors(self) -> Posteriors:
+        """Of the objective in the segment, or in the whole experiment: what a policy is given."""
+        return self.objective.posteriors(self.objective.samples(self.moments))
 
     def once(self, make: Callable[[Context], T]) -> T:
         """`make(self)`, made once for all segments of a decision: it must not look at `segment` or `metrics`."""
@@ -150,7 +153,31 @@ def needed(context: Context | None) -> Context:
 
 def best_is_high(posteriors: Posteriors) -> FloatArray:
     """Posterior means with the sign that makes the best one the largest, shape (arms,); nan where nothing is known."""
-    return -posteriors.mean if getattr(posteriors, "down", False) else posteriors.mean
+    return -posteriors.mean if posteriors.down else posteriors.mean
+
+
+class _Metrics(Mapping[str, Posteriors]):
+    """Posteriors of every metric, each made when it is first looked at: most policies look at none, and segments are many."""
+
+    def __init__(self, experiment: Experiment, moments: Sequence[Moments]) -> None:
+        self._experiment, self._moments = experiment, moments
+        self._made: dict[str, Posteriors] = {}
+
+    def __getitem__(self, name: str) -> Posteriors:
+        if name not in self._made:
+            metric = self._experiment.metrics[name]
+            j = self._experiment.metric_names.index(name)
+            self._made[name] = posteriors_of(metric, j, self._experiment.arm_ids, self._moments)
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._experiment.metrics
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._experiment.metrics)
+
+    def __len__(self) -> int:
+        return len(self._experiment.metrics)
 
 
 def _moments(evidence: Evidence, segment: str | None) -> tuple[Moments, ...]:

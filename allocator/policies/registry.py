@@ -20,15 +20,19 @@ from allocator.errors import AllocatorError, ArgumentError, PolicyError, SpecErr
 from allocator.evidence import Evidence
 from allocator.experiment import Arm, Experiment, Metric
 from allocator.experiment import Policy as PolicySpec
+from allocator.policies.constrained import Constrained
 from allocator.policies.discounted import DiscountedThompson
 from allocator.policies.epsilon_greedy import EpsilonGreedy
 from allocator.policies.exp3_ix import Exp3IX
 from allocator.policies.exploration_sampling import ExplorationSampling
 from allocator.policies.fixed import Fixed
+from allocator.policies.linear_thompson import LinearThompson
+from allocator.policies.per_segment import PerSegment
 from allocator.policies.protocol import Choice, Context, Policy
 from allocator.policies.sliding_window import SlidingWindowThompson
 from allocator.policies.thompson import Thompson
 from allocator.policies.top_two import TopTwoThompson
+from allocator.policies.track_and_stop import TrackAndStop
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
 
@@ -38,8 +42,12 @@ POLICIES: dict[str, type[Policy]] = {
     "thompson": Thompson,
     "top-two-thompson": TopTwoThompson,
     "exploration-sampling": ExplorationSampling,
+    "track-and-stop": TrackAndStop,
     "discounted-thompson": DiscountedThompson,
     "sliding-window-thompson": SlidingWindowThompson,
+    "per-segment": PerSegment,
+    "linear-thompson": LinearThompson,
+    "constrained": Constrained,
     "epsilon-greedy": EpsilonGreedy,
     "exp3-ix": Exp3IX,
     "fixed": Fixed,
@@ -97,16 +105,12 @@ def policy_of(spec: PolicySpec, arms: Sequence[str] = (), context: Context | Non
         raise SpecError("policy.name", spec.name, expected)
     if isinstance(found, Absent):
         return found
-    known = [field.name for field in dataclasses.fields(found)]  # type: ignore[arg-type]  # every policy is a dataclass
-    for name, value in spec.params.items():
-        if name not in known:
-            expected = f"a parameter of {spec.name}: {_nearest(name, known)}" if known else f"no parameters: {spec.name} has none"
-            raise SpecError(f"policy.{name}", value, expected)
+    _check_names(spec, dataclasses.fields(found))  # type: ignore[arg-type]  # every policy is a dataclass
     try:
         policy = found(**spec.params)
         if arms:
             context = context or _trial(arms)
-            chosen(policy, spec.name, context.objective.posteriors(context.objective.samples(context.moments)), context)
+            chosen(policy, spec.name, context.posteriors(), context)
     except ArgumentError as error:
         raise SpecError(f"policy.{error.name}", error.value, error.expected) from error
     except PolicyError as error:
@@ -143,6 +147,17 @@ def chosen(policy: Policy, name: str, posteriors: Posteriors, context: Context) 
     if not (np.all(weights >= 0.0) and abs(float(weights.sum()) - 1.0) <= SUM_WITHIN):  # nan is not >= 0
         raise PolicyError(name, _shown(weights), "finite numbers of at least 0 that sum to 1")
     return choice
+
+
+def _check_names(spec: PolicySpec, fields: Sequence[dataclasses.Field[Any]]) -> None:
+    known = [field.name for field in fields]
+    for name, value in spec.params.items():
+        if name not in known:
+            expected = f"a parameter of {spec.name}: {_nearest(name, known)}" if known else f"no parameters: {spec.name} has none"
+            raise SpecError(f"policy.{name}", value, expected)
+    for field in fields:
+        if field.name not in spec.params and field.default is field.default_factory is dataclasses.MISSING:
+            raise SpecError(f"policy.{field.name}", "missing", f"a value: {spec.name} cannot do without")
 
 
 def _is_policy(found: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from allocator.errors import ArgumentError
+from allocator.policies.domains import require_number
 from allocator.policies.protocol import Context, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
@@ -28,8 +28,7 @@ class Thompson:
     temper: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.temper <= 1.0:
-            raise ArgumentError("temper", self.temper, "a number above 0, at most 1")
+        require_number("temper", self.temper, "a number above 0, at most 1", lambda x: 0.0 < x <= 1.0)
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), positive, sums to 1."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocator.errors import ArgumentError
+from allocator.policies.domains import require_number
 from allocator.policies.protocol import Context, normalise
 from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
@@ -32,8 +32,7 @@ class TopTwoThompson:
     beta: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.beta <= 1.0:
-            raise ArgumentError("beta", self.beta, "a number above 0, at most 1")
+        require_number("beta", self.beta, "a number above 0, at most 1", lambda x: 0.0 < x <= 1.0)
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), positive, sums to 1."""

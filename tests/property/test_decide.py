@@ -33,6 +33,9 @@ def counts(draw: st.DrawFn) -> Moments:
 @st.composite
 def experiments(draw: st.DrawFn, status: str | None = None) -> Experiment:
     arms = draw(st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=6, unique=True))
+    cap = 1 / len(arms) + draw(st.sampled_from([0, 0.5, 1])) * (1 - 1 / len(arms))
+    reserved = draw(st.sampled_from([0, 0.5, 1])) * cap
+    room = (1 - reserved) / (len(arms) - 1) if len(arms) > 1 else 1.0
     return load_experiment(
         {
             "experiment": "x",
@@ -42,11 +45,13 @@ def experiments(draw: st.DrawFn, status: str | None = None) -> Experiment:
                 "value": {"type": "value", "direction": draw(st.sampled_from(["up", "down"]))},
             },
             "objective": draw(st.sampled_from(["rate", "value"])),
-            "policy": draw(st.sampled_from(["thompson", "top-two-thompson", "fixed"])),
+            "policy": draw(st.sampled_from(["thompson", "top-two-thompson", "epsilon-greedy", "fixed"])),
             "fallback": draw(st.sampled_from(arms)),
             "status": status or draw(st.sampled_from(["running", "running", "paused", "stopped"])),
             "constraints": {
-                "floor": draw(st.sampled_from([0, 0.5, 1])) * draw(st.floats(0, 1)) / len(arms),
+                "reserved": reserved,
+                "cap": min(cap, 1.0),
+                "floor": draw(st.sampled_from([0, 0.5, 1])) * draw(st.floats(0, 1)) * min(room, 1 / len(arms)),
                 "warmup": draw(st.sampled_from([0, 1, 100])),
                 "max_shift": draw(st.floats(0.02, 1)),
                 "dead_band": draw(st.sampled_from([0, 0.01, 0.3])),
@@ -88,10 +93,14 @@ def test_shares_are_whole_and_sum_to_a_million(history: Any, spec: Experiment, m
 
 
 @given(HISTORY, experiments("running"), DATA)
-def test_no_arm_is_below_the_floor(history: Any, spec: Experiment, moments: dict[str, Moments]) -> None:
-    least = math.floor(spec.constraints.floor * PPM) - 1
+def test_every_share_keeps_its_bounds(history: Any, spec: Experiment, moments: dict[str, Moments]) -> None:
+    """Floor, cap and, for the control, the reserved share."""
+    rules = spec.constraints
     for previous in (None, published(history)):
-        assert min(shares(decide(spec, moments, previous, 10.0).weights).values()) >= least
+        found = shares(decide(spec, moments, previous, 10.0).weights)
+        assert min(found.values()) >= math.floor(rules.floor * PPM) - 1
+        assert max(found.values()) <= math.ceil(rules.cap * PPM) + 1
+        assert found[spec.control] >= math.floor(rules.reserved * PPM) - 1
 
 
 @given(experiments("running"), DATA, DATA)
@@ -123,5 +132,6 @@ def test_permuting_the_arms_permutes_the_weights(spec: Experiment, moments: dict
     arms = list(spec.arms)
     random.shuffle(arms)
     other = type(spec)(**{name: getattr(spec, name) for name in spec.__struct_fields__} | {"arms": tuple(arms)})
+    assert other.control == spec.control
     one, two = shares(decide(spec, moments, None, 0.0).weights), shares(decide(other, moments, None, 0.0).weights)
     np.testing.assert_allclose([one[arm] for arm in spec.arm_ids], [two[arm] for arm in spec.arm_ids], atol=1.0)

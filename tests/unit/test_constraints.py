@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.constraints import lifted, limited, to_ppm, to_shares, with_floor
+from allocator.constraints import capped, lifted, limited, to_ppm, to_shares, with_floor, with_reserved
 from allocator.weights import PPM
 
 
@@ -25,6 +25,43 @@ def test_floor_identity(weights: np.ndarray, part: float) -> None:  # type: igno
     assert p.min() >= floor
     assert p.sum() == pytest.approx(1)
     np.testing.assert_allclose((p - floor), (1 - len(p) * floor) * weights, atol=1e-15)
+
+
+@given(shares(), st.floats(0, 1), st.floats(0, 1), st.data())
+def test_the_reserved_share_is_kept_once_the_floor_is_applied(
+    weights: np.ndarray,  # type: ignore[type-arg]
+    reserved: float,
+    part: float,
+    data: st.DataObject,
+) -> None:
+    k, control = len(weights), data.draw(st.integers(0, len(weights) - 1))
+    floor = part * min(1 / k, (1 - reserved) / max(1, k - 1))
+    raised = with_reserved(weights, control, reserved, floor)
+    assert raised.sum() == pytest.approx(1)
+    assert raised.min() >= 0
+    if k > 1:
+        assert with_floor(raised, floor)[control] >= reserved - 1e-9
+    if with_floor(weights, floor)[control] >= reserved:
+        np.testing.assert_allclose(raised, weights, atol=1e-9)
+    others = np.arange(k) != control
+    if raised[others].sum() > 0:
+        np.testing.assert_allclose(raised[others] * weights[others].sum(), weights[others] * raised[others].sum(), atol=1e-12)
+
+
+@given(shares(), st.floats(0, 1))
+def test_the_cap_takes_from_who_is_above_and_gives_in_proportion(weights: np.ndarray, part: float) -> None:  # type: ignore[type-arg]
+    cap = 1 / len(weights) + part * (1 - 1 / len(weights))
+    out = capped(weights, cap)
+    assert out.sum() == pytest.approx(1)
+    assert out.max() <= cap + 1e-12
+    free = out < cap - 1e-9
+    assert np.all(out[free] >= weights[free] - 1e-12)
+    np.testing.assert_allclose(out[free] * weights[free].sum(), weights[free] * out[free].sum(), atol=1e-9)
+
+
+def test_what_the_cap_frees_can_push_another_arm_to_the_cap() -> None:
+    np.testing.assert_allclose(capped(np.array([0.7, 0.25, 0.05]), 0.4), [0.4, 0.4, 0.2])
+    np.testing.assert_allclose(capped(np.array([1.0, 0.0, 0.0]), 0.5), [0.5, 0.25, 0.25])
 
 
 @given(shares(), st.floats(0, 1))
