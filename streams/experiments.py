@@ -17,11 +17,11 @@ from aiokafka import AIOKafkaProducer
 from allocator.errors import SpecError, SpecErrors, UnknownExperiment
 from allocator.experiment import Experiment, Status
 from allocator.lifecycle import move, revise
-from allocator.spec import load_experiment
 from streams.admin import create_topics
 from streams.clients import ANSWER_TIMEOUT_S, admin_client, started
 from streams.compacted import CompactedTopic
 from streams.connection import Connection
+from streams.own_policies import load_spec
 from streams.topics import Topics
 
 __all__ = ["ExperimentsReader", "apply", "change", "decode_experiment", "read_experiments", "set_status", "write_experiment"]
@@ -95,7 +95,7 @@ def decode_experiment(key: bytes | None, value: bytes) -> Experiment:
     ValueError, RecursionError : not JSON.
     SpecErrors : JSON, but not a spec, or not under its own name.
     """
-    experiment = load_experiment(msgspec.json.decode(value))
+    experiment = load_spec(msgspec.json.decode(value))
     if key != experiment.experiment.encode():
         raise SpecErrors([SpecError("experiment", experiment.experiment, f"the record's key, {key!r}")])
     return experiment

@@ -121,14 +121,15 @@ def stop(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_js
 def load_specs(files: list[Path]) -> list[Experiment]:
     """Of files, or of standard input for ``-``. FileErrors names every mistake in every file."""
     from allocator.errors import SpecErrors
-    from allocator.spec import load_experiment
+    from streams.own_policies import load_spec, require_policy
 
     loaded, wrong = [], []
     for file in files:
         name = "stdin" if str(file) == "-" else str(file)
         try:
             text = sys.stdin.read() if name == "stdin" else file.read_text(encoding="utf-8")
-            loaded.append(load_experiment(text))
+            loaded.append(load_spec(text))
+            require_policy(loaded[-1])
         except SpecErrors as errors:
             wrong.append((name, errors))
         except UnicodeDecodeError as error:
