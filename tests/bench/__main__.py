@@ -1,7 +1,7 @@
 """Measures this worker, beside what it is compared with.
 
     make bench                             or     python -m tests.bench [speed] [--units N] [--repeat N] [--only WHO …]
-    make bench ARGS=restart                       python -m tests.bench restart|latency|cost|quadrature
+    make bench ARGS=restart                       python -m tests.bench restart|latency|cost|quadrature|decide
     python -m tests.bench COMMAND --help          what is measured, and how
 
 speed    the reference job by this worker and its peers: bare aiokafka, Kafka Streams, quixstreams, Faust
@@ -9,6 +9,7 @@ restart  restoring, stopping and being killed with a large state; what an idle w
 latency  from a reward sent to the weights in a router that contain it
 cost     what an event costs with more experiments, metrics and partitions
 quadrature  what P(best) costs beside Monte Carlo, and how exact it is; needs no broker
+decide   what a decision costs by arms, metrics, segments and policy; needs no broker
 
 Compare ratios, and only within one run. Absolute figures follow the machine and whatever else runs on it (repeats differ by 40
 %); CPU seconds an event move least. Every answer is checked: what says WRONG has no speed worth comparing, and the exit code is
@@ -25,10 +26,17 @@ import sys
 from types import FrameType
 
 from deploy.kafka.broker import BrokerError
-from tests.bench import cost, latency, quadrature, restart, speed
+from tests.bench import cost, decide, latency, quadrature, restart, speed
 from tests.bench.report import progress
 
-BENCHES = {"speed": speed, "restart": restart, "latency": latency, "cost": cost, "quadrature": quadrature}
+BENCHES = {
+    "speed": speed,
+    "restart": restart,
+    "latency": latency,
+    "cost": cost,
+    "quadrature": quadrature,
+    "decide": decide,
+}
 
 
 def main(arguments: list[str]) -> int:
