@@ -20,6 +20,7 @@ import numpy as np
 
 from allocator.errors import ArgumentError
 from allocator.moments import WEIGHT_UNIT, layout_of
+from allocator.objective import MetricObjective
 from allocator.policies.domains import require_number
 from allocator.policies.protocol import Context, needed, normalise
 from allocator.posterior import Posteriors
@@ -54,14 +55,17 @@ class Exp3IX:
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), sums to 1. Needs the context. ArgumentError without bounds for an objective that is not binary."""
         context = needed(context)
-        metric, arms, moments = context.objective.metric, len(posteriors.arms), context.moments
+        objective, arms, moments = context.objective, len(posteriors.arms), context.moments
+        if not isinstance(objective, MetricObjective):
+            raise ArgumentError("name", "exp3-ix", "another policy: this one needs a single metric as the objective")
+        metric = objective.metric
         if self.high is None and metric.type != "binary":
             raise ArgumentError("high", None, "the least and the largest value of the objective, low and high")
         low, high = self.low or 0.0, 1.0 if self.high is None else self.high
         units = sum(m.n for m in moments)
         if arms == 1 or units == 0:
             return np.full(arms, 1 / arms)
-        layout, j, step = layout_of(context.evidence.metrics), context.objective.index, metric.resolution
+        layout, j, step = layout_of(context.evidence.metrics), objective.index, metric.resolution
 
         def losses(weights: int, rewards: int, unit: int) -> FloatArray:
             """Σ w^i ℓ an arm, w^i being `unit` in whole numbers: of sums of weights and of weighted rewards."""
