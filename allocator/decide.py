@@ -37,7 +37,7 @@ from allocator.readout import ArmState, arm_states
 from allocator.steps import Path, Ppm, constrain, start_of
 from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 
-__all__ = ["Decision", "decide", "decide_all", "renew_at", "spec_hash"]
+__all__ = ["Decision", "decide", "decide_all", "renew_at", "slices_of", "spec_hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,18 @@ def decide_all(
     """
     case = _Case(experiment, evidence, now)
     whole = previous.get(None)
-    decisions: dict[str | None, Decision] = {None: case.decision(None, whole, whole)}
-    if per_segment(case.policy) and experiment.segments:
-        for segment in (*experiment.segments, OTHER_SEGMENT):
-            own = previous.get(segment)
-            decisions[segment] = case.decision(segment, own, whole if own is None else own)
+    decisions: dict[str | None, Decision] = {}
+    for segment in slices_of(experiment):
+        own = previous.get(segment)
+        decisions[segment] = case.decision(segment, own, whole if own is None else own)
     return decisions
+
+
+def slices_of(experiment: Experiment) -> tuple[str | None, ...]:
+    """What gets weights of its own: the experiment (None) and, if its policy is for that, each segment and all others as one."""
+    if experiment.segments and per_segment(experiment.policy):
+        return (None, *experiment.segments, OTHER_SEGMENT)
+    return (None,)
 
 
 def renew_at(experiment: Experiment, previous: Weights) -> float:

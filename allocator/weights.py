@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["PPM", "Gate", "Holdback", "WeightedArm", "Weights"]
+__all__ = ["PPM", "Gate", "Holdback", "WeightedArm", "Weights", "slice_key"]
 
 PPM = 1_000_000
 
@@ -63,3 +63,8 @@ class Weights(Struct, frozen=True, kw_only=True):
     spec_hash: str
     ts: float
     inputs: dict[str, int] = {}
+
+
+def slice_key(experiment: str, segment: str | None) -> str:
+    """Key of the record with an experiment's weights, or with those of one of its segments. '/' is in no name."""
+    return experiment if segment is None else f"{experiment}/{segment}"

@@ -104,9 +104,10 @@ class Partial(Struct, frozen=True, kw_only=True):
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """The audit record behind one publication of weights."""
+    """The audit record behind one publication of weights: of an experiment, or of one of its segments."""
 
     experiment: str
+    segment: str | None = None
     version: int
     ts: float
     reason: str

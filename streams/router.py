@@ -24,6 +24,7 @@ import msgspec
 
 from allocator.assignment import Assigner, Assignment
 from allocator.errors import UnknownExperiment
+from allocator.experiment import OTHER_SEGMENT
 from allocator.weights import Weights
 from streams.clients import Unreachable
 from streams.compacted import CompactedTopic
@@ -140,12 +141,7 @@ class Router:
         ------
         UnknownExperiment : no weights have been published under that name.
         """
-        try:
-            slices = self._assigners[experiment]
-            assigner = slices.get(segment) or slices[None]
-        except KeyError:
-            raise UnknownExperiment(experiment) from None
-        return assigner.assign(unit, self._clock(), segment)
+        return self._assigner(experiment, segment).assign(unit, self._clock(), segment)
 
     def expose(
         self,
@@ -186,9 +182,13 @@ class Router:
 
     def weights(self, experiment: str, segment: str | None = None) -> Weights:
         """The weights in force. Raises UnknownExperiment."""
+        return self._assigner(experiment, segment).weights
+
+    def _assigner(self, experiment: str, segment: str | None) -> Assigner:
+        """By the segment's own weights if there are any, else by those of all segments without, which are counted together."""
         try:
             slices = self._assigners[experiment]
-            return (slices.get(segment) or slices[None]).weights
+            return slices.get(segment or OTHER_SEGMENT) or slices.get(OTHER_SEGMENT) or slices[None]
         except KeyError:
             raise UnknownExperiment(experiment) from None
 

@@ -34,7 +34,7 @@ DECISIONS_KEPT = 1000
 
 
 class DecisionLog:
-    """The newest decisions of every experiment, oldest first."""
+    """The newest decisions of every experiment as a whole, oldest first."""
 
     def __init__(self) -> None:
         self.of: dict[str, deque[Decision]] = {}
@@ -45,6 +45,8 @@ class DecisionLog:
             decision = msgspec.json.decode(record.value or b"", type=Decision)
         except (ValueError, RecursionError) as error:  # MsgspecError and UnicodeDecodeError are ValueErrors
             log.error("%s, offset %d: not a decision: %s", record.topic, record.offset, error)
+            return
+        if decision.segment is not None:
             return
         kept = self.of.setdefault(decision.experiment, deque(maxlen=DECISIONS_KEPT))
         if not kept or decision.version > kept[-1].version:
@@ -138,6 +140,8 @@ class WorkerView:
         owned: set[str] = set()
         for agent in self._app.intake.agents(ALLOCATE).values():
             for name, weights in agent.weights.items():
+                if weights.segment is not None:  # few labels: segments may be many
+                    continue
                 metrics.published(name, weights.version, partial(_age_s, weights))
                 owned.add(name)
         for name in self._owned - owned:

@@ -12,7 +12,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -62,6 +62,8 @@ SUM_WITHIN = 1e-6
 class Absent:
     """Stands for a policy that is not to be had in this process."""
 
+    per_segment: ClassVar[bool] = True
+    """For all that is known here it is; the weights of segments are then held like the others."""
     name: str
     why: str
 
@@ -120,9 +122,9 @@ def policy_of(spec: PolicySpec, arms: Sequence[str] = (), context: Context | Non
     return policy
 
 
-def per_segment(policy: Policy) -> bool:
-    """Whether the policy is to be asked for every segment."""
-    return bool(getattr(policy, "per_segment", False))
+def per_segment(spec: PolicySpec) -> bool:
+    """Whether the policy a spec names is to be asked for every segment."""
+    return bool(getattr(POLICIES.get(spec.name) or _registered.get(spec.name), "per_segment", False))
 
 
 def chosen(policy: Policy, name: str, posteriors: Posteriors, context: Context) -> Choice:

@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from allocator.decide import Decision as PureDecision
-from allocator.decide import decide, renew_at
+from allocator.decide import decide_all, renew_at, slices_of
 from allocator.experiment import Experiment
-from allocator.weights import Weights
+from allocator.weights import Weights, slice_key
 from streams.allocate.totals import Totals
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
@@ -77,9 +77,9 @@ class AllocateAgent:
         self.ledger = ledger
         self.totals: dict[str, Totals] = {}
         self.weights: dict[str, Weights] = {}
-        """Last published, by experiment."""
+        """Last published, by `slice_key` of experiment and segment."""
         self.decided: dict[str, PureDecision] = {}
-        """Last decided, by experiment; not every decision is published."""
+        """Last decided, by experiment as a whole; not every decision is published."""
         self._settings, self._specs, self._published = settings, specs, published
         self._settle, self._at_end = settle, at_end
         self._metrics, self._clock = metrics, clock
@@ -115,13 +115,13 @@ class AllocateAgent:
         self._caught_up = self._caught_up or self._at_end(topic, self.ledger.partition, queue.next)
         now = self._clock()
         for experiment in self.owned():
-            if self._due_at(experiment) <= now and not self._behind(experiment.experiment):
+            if self._due_at(experiment) <= now and not self._behind(experiment):
                 self._decide(experiment, now, keys, values, outputs)
         if applied or outputs:
             await self.ledger.commit(applied, keys, values, outputs)
             self._committed_at = self._clock()
         now = self._clock()
-        pauses = (BEHIND_PAUSE_S if self._behind(e.experiment) else max(0.001, self._due_at(e) - now) for e in self.owned())
+        pauses = (BEHIND_PAUSE_S if self._behind(e) else max(0.001, self._due_at(e) - now) for e in self.owned())
         return min(pauses, default=None)
 
     def _linger(self) -> float:
@@ -159,38 +159,44 @@ class AllocateAgent:
             return
         self._specs_seen = self._specs.changes
         self._pending.update(self._specs.current)
-        for name in self.weights.keys() - self._specs.current.keys():
-            del self.weights[name]
-            self.decided.pop(name, None)
-            keys.append(WEIGHTS_PREFIX + name.encode())
+        wanted = {slice_key(name, segment) for name, e in self._specs.current.items() for segment in slices_of(e)}
+        for key in self.weights.keys() - wanted:
+            del self.weights[key]
+            self.decided.pop(key, None)
+            keys.append(WEIGHTS_PREFIX + key.encode())
             values.append(None)
-            outputs.append(self._output(self._settings.topics.weights, name, None))
+            outputs.append(self._output(self._settings.topics.weights, key, None))
 
     def _due_at(self, experiment: Experiment) -> float:
         name = experiment.experiment
         earliest = self._next_at.get(name, 0.0)
-        previous = self._previous(name)
-        if name in self._pending or previous is None:
+        previous = self._previous(experiment)
+        if name in self._pending or len(previous) < len(slices_of(experiment)):
             return earliest
-        return max(earliest, renew_at(experiment, previous))
+        return max(earliest, min(renew_at(experiment, weights) for weights in previous.values()))
 
-    def _previous(self, name: str) -> Weights | None:
-        """The newest weights known: from the ledger, or from the topic if the ledger was lost, so that versions never go back."""
-        mine, theirs = self.weights.get(name), self._published.get(name)
-        if mine is None or (theirs is not None and theirs.version > mine.version):
-            return theirs
-        return mine
+    def _previous(self, experiment: Experiment) -> dict[str | None, Weights]:
+        """The newest weights known of the experiment and its segments, without an entry where there are none.
 
-    def _behind(self, name: str) -> bool:
+        From the ledger, or from the topic if the ledger was lost, so that versions never go back.
+        """
+        newest: dict[str | None, Weights] = {}
+        for segment in slices_of(experiment):
+            key = slice_key(experiment.experiment, segment)
+            mine, theirs = self.weights.get(key), self._published.get(key)
+            found = theirs if mine is None or (theirs is not None and theirs.version > mine.version) else mine
+            if found is not None:
+                newest[segment] = found
+        return newest
+
+    def _behind(self, experiment: Experiment) -> bool:
         """Whether partials that the last version was decided on are still to be read."""
         if self._caught_up:  # what is not on the topic will never be
             return False
-        previous = self._previous(name)
-        if previous is None:
-            return False
-        totals = self.totals.get(name)
+        totals = self.totals.get(experiment.experiment)
         known = totals.inputs() if totals is not None else {}
-        return any(known.get(partition, 0) < seq for partition, seq in previous.inputs.items())
+        decided_on = [weights.inputs for weights in self._previous(experiment).values()]
+        return any(known.get(partition, 0) < seq for inputs in decided_on for partition, seq in inputs.items())
 
     def _decide(
         self, experiment: Experiment, now: float, keys: list[bytes], values: list[bytes | None], outputs: list[Output]
@@ -198,31 +204,34 @@ class AllocateAgent:
         name = experiment.experiment
         totals = self.totals.setdefault(name, Totals())
         started = time.perf_counter()
-        decision = decide(experiment, totals.training(experiment), self._previous(name), now)
+        decisions = decide_all(experiment, totals.training(experiment), self._previous(experiment), now)
         self._metrics.decide_seconds.observe(time.perf_counter() - started)
-        if decision.settled:
+        if all(decision.settled for decision in decisions.values()):
             self._pending.discard(name)
         else:
             self._pending.add(name)
         self._next_at[name] = now + experiment.publish_interval_s
-        self.decided[name] = decision
-        if not decision.publish:
-            return
-        weights = self.weights[name] = msgspec.structs.replace(decision.weights, inputs=totals.inputs())
-        stored = encode(weights)
-        keys.append(WEIGHTS_PREFIX + name.encode())
-        values.append(stored)
-        outputs.append(self._output(self._settings.topics.weights, name, stored))
-        outputs.append(self._output(self._settings.topics.decisions, name, encode(audit_of(decision, weights, totals))))
+        self.decided[name] = decisions[None]
+        for segment, decision in decisions.items():
+            if not decision.publish:
+                continue
+            key = slice_key(name, segment)
+            weights = self.weights[key] = msgspec.structs.replace(decision.weights, inputs=totals.inputs())
+            stored = encode(weights)
+            keys.append(WEIGHTS_PREFIX + key.encode())
+            values.append(stored)
+            outputs.append(self._output(self._settings.topics.weights, key, stored))
+            outputs.append(self._output(self._settings.topics.decisions, key, encode(audit_of(decision, weights, totals))))
 
-    def _output(self, topic: str, name: str, value: bytes | None) -> Output:
-        return Output(topic, partition_of(name, self._settings.partitions[topic]), name.encode(), value)
+    def _output(self, topic: str, key: str, value: bytes | None) -> Output:
+        return Output(topic, partition_of(key, self._settings.partitions[topic]), key.encode(), value)
 
 
 def audit_of(decision: PureDecision, weights: Weights, totals: Totals) -> Decision:
     """The audit record behind one publication."""
     return Decision(
         experiment=weights.experiment,
+        segment=weights.segment,
         version=weights.version,
         ts=weights.ts,
         reason=weights.reason,

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import floor
 
-from allocator.experiment import Experiment, Metric
+from allocator.experiment import OTHER_SEGMENT, Experiment, Metric
 from allocator.moments import STEPS_MAX, Layout, layout_of
 
-__all__ = ["OTHER_SEGMENT", "MetricPlan", "Plan"]
-
-OTHER_SEGMENT = "other"
-"""Where exposures of an undeclared segment are counted, if the spec declares any."""
+__all__ = ["MetricPlan", "Plan"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,32 @@ async def test_an_added_arm_enters_at_the_floor_and_can_win(loop: Loop) -> None:
     assert sum(shares.values()) == 1_000_000
 
 
+async def test_segments_that_like_different_arms_get_weights_of_their_own_until_the_policy_is_another(loop: Loop) -> None:
+    likes = {"heavy": "a", "light": "b"}
+    name = await loop.apply(spec(segments=list(likes), policy="per-segment"))
+    for segment, best in likes.items():
+        for i in range(400):
+            unit, arm = f"{name}-{segment}-{i}", "ab"[i % 2]
+            loop.events.exposure(name, unit, arm, 0.5, segment=segment)
+            loop.events.reward(unit, "thumbs_up", int(arm == best), experiment=name)
+    await loop.events.flush()
+
+    def favoured() -> dict[str, str]:
+        """{segment: the arm with most of the traffic}."""
+        weights = [loop.router.weights(name, segment) for segment in likes]
+        return {
+            str(found.segment): max(found.arms, key=lambda arm: arm.ppm).id for found in weights if found.arms[0].ppm != 500_000
+        }
+
+    await loop.until(favoured, lambda found: found == likes)
+    assert loop.router.weights(name, "unheard-of").segment == "other"
+
+    await apply(loop.connection, loop.topics, spec(experiment=name, segments=list(likes)))
+    await loop.until(
+        lambda: {loop.router.weights(name, segment).segment for segment in (*likes, "other", None)}, lambda found: found == {None}
+    )
+
+
 # -- accounts --------------------------------------------------------------------------------------------------------------------
 
 

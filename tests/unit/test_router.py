@@ -87,6 +87,12 @@ def test_a_segment_gets_its_own_weights_and_everybody_else_the_common_ones() -> 
     assert (router.weights("chat", "pro").version, router.weights("chat").version) == (4, 1)
 
 
+def test_segments_without_weights_of_their_own_share_those_of_the_others() -> None:
+    router = read(Router(clock=Clock()), published(), published(4, segment="pro"), published(7, segment="other"))
+    versions = [router.assign("chat", "u-1", segment=segment).weights_version for segment in ("pro", "other", "free", None)]
+    assert versions == [4, 7, 7, 7]
+
+
 def test_weights_of_a_segment_alone_serve_nobody_else() -> None:
     router = read(Router(clock=Clock()), published(segment="pro"))
     assert router.assign("chat", "u-1", segment="pro").weights_version == 1
