@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_retirements_come_at_their_rate_and_replace_one_arm_each() -> None:
     assert len(found) - 1 == pytest.approx(1000, abs=3 * 1000**0.5)
     arms = np.bincount([e.replaced[0] for e in found[1:]], minlength=3)
     assert arms == pytest.approx(333, abs=3 * 333**0.5)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         changed = np.flatnonzero(before.means[:, 0] != after.means[:, 0])
         assert changed.tolist() == list(after.replaced)
 
