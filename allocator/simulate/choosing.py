@@ -16,11 +16,11 @@ from allocator.quadrature import FloatArray
 from allocator.simulate.baselines import Index
 from allocator.weights import PPM, Weights
 
-__all__ = ["Baseline", "Choice", "Chooser", "Production"]
+__all__ = ["Baseline", "Chooser", "InForce", "Production"]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class InForce:
     """What units are served until the next decision.
 
     Parameters
@@ -40,7 +40,7 @@ class Choice:
 class Chooser(Protocol):
     """Chooses again and again in one run; it may remember what it chose."""
 
-    def choose(self, evidence: Evidence, now: float) -> Choice:
+    def choose(self, evidence: Evidence, now: float) -> InForce:
         """What follows from the evidence at `now`, in seconds."""
 
 
@@ -51,7 +51,7 @@ class Production:
         self._experiment = experiment
         self._published: Weights | None = None
 
-    def choose(self, evidence: Evidence, now: float) -> Choice:
+    def choose(self, evidence: Evidence, now: float) -> InForce:
         """See `Chooser`."""
         decision = decide(self._experiment, evidence, self._published, now)
         if decision.publish or self._published is None:
@@ -59,7 +59,7 @@ class Production:
         ppm = [arm.ppm for arm in self._published.arms]
         p_best = [arm.p_best for arm in decision.arms]
         sure = max(p_best)
-        return Choice(
+        return InForce(
             shares=np.array(ppm) / PPM,
             weights=tuple(inverse_propensity(x / PPM) if x else 0 for x in ppm),
             leader=p_best.index(sure),
@@ -73,7 +73,7 @@ class Baseline:
     def __init__(self, experiment: Experiment, index: Index) -> None:
         self._objective, self._index = Objective.of(experiment), index
 
-    def choose(self, evidence: Evidence, now: float) -> Choice:
+    def choose(self, evidence: Evidence, now: float) -> InForce:
         """See `Chooser`."""
         samples = self._objective.samples(evidence.total)
         n, total = samples.n, samples.total + samples.n * samples.origin
@@ -84,4 +84,4 @@ class Baseline:
         shares = np.zeros(len(n))
         shares[served] = 1.0
         weights = tuple(WEIGHT_UNIT if k == served else 0 for k in range(len(n)))
-        return Choice(shares, weights, int(np.argmax(mean)), float("nan"))
+        return InForce(shares, weights, int(np.argmax(mean)), float("nan"))

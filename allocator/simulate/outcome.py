@@ -56,7 +56,7 @@ class Outcome:
     right : share of runs whose leader is truly the best.
     shares : mean published shares, by arm.
     best_share : mean published share of the arm that is best at the time.
-    decided : share of runs in which the leader was decided, at whatever time.
+    decided : share of runs in which the leader was decided, at whatever time; nan where nobody says how sure it is.
     decided_right : share of these that were right at that time.
     time_to_decision : units served until then, mean of these.
     """
@@ -82,6 +82,7 @@ class Outcome:
         best = np.array([trace.best for trace in traces])
         at = np.array([trace.decided_at for trace in traces])
         decided = np.isfinite(at)
+        says = ~np.isnan(at)
         was_right = np.array([trace.decided_right for trace in traces])[decided]
         return cls(
             runs=len(traces),
@@ -90,7 +91,7 @@ class Outcome:
             right=_fractions(np.array([trace.leader for trace in traces]) == best),
             shares=_means(shares),
             best_share=_means(np.take_along_axis(shares, best[:, :, None], axis=2)[:, :, 0]),
-            decided=_last(_fractions(decided[:, None])),
+            decided=_last(_fractions(decided[says][:, None])),
             decided_right=_last(_fractions(was_right[:, None])),
             time_to_decision=_last(_means(at[decided][:, None])),
         )

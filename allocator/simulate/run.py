@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, inf, isfinite, isnan, nan
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from allocator.experiment import Experiment
 from allocator.objective import Objective
 from allocator.quadrature import FloatArray
 from allocator.simulate.baselines import BASELINES
-from allocator.simulate.choosing import Baseline, Choice, Chooser, Production
+from allocator.simulate.choosing import Baseline, Chooser, InForce, Production
 from allocator.simulate.draws import Draws, Stretch
 from allocator.simulate.ledger import Ledger
 from allocator.simulate.world import Epoch, IntArray, World
@@ -94,7 +94,7 @@ class Trace:
     shares : shares after the decision at that point, shape (points, arms).
     best : the arm, by place, that is truly best then.
     leader : the arm that would be recommended then.
-    decided_at : units served when the leader was first decided; nan if never.
+    decided_at : units served when the leader was first decided; inf if never, nan where nobody says how sure it is.
     decided_right : whether it was truly the best at that time.
     """
 
@@ -153,15 +153,15 @@ class _Run:
     def trace(self) -> Trace:
         """Steps 1 to 3 of the module's docstring, batch after batch."""
         plan, notes = self.plan, _Notes(self.plan)
-        choice = self.chooser.choose(self.ledger.evidence(), 0.0)
+        in_force = self.chooser.choose(self.ledger.evidence(), 0.0)
         for batch in range(plan.batches):
             for stretch in self._stretches(batch):
-                self._serve(stretch, choice)
+                self._serve(stretch, in_force)
             self.ledger.arrive(batch)
             served = min((batch + 1) * plan.batch, plan.horizon)
-            choice = self.chooser.choose(self.ledger.evidence(), served * self.step_s)
+            in_force = self.chooser.choose(self.ledger.evidence(), served * self.step_s)
             truly = self.bests[bisect_right(self.starts, served - 1) - 1]
-            if notes.take(batch, served, self.regret, choice, truly):
+            if notes.take(batch, served, self.regret, in_force, truly):
                 break
         return notes.trace()
 
@@ -175,7 +175,7 @@ class _Run:
             yield Stretch(start, until, batch, period)
             start = until
 
-    def _serve(self, stretch: Stretch, choice: Choice) -> None:
+    def _serve(self, stretch: Stretch, in_force: InForce) -> None:
         at = bisect_right(self.starts, stretch.start) - 1
         epoch, gaps = self.epochs[at], self.gaps[at]
         if stretch.start == epoch.start:
@@ -186,9 +186,9 @@ class _Run:
             held = int(self.rng.binomial(units, self.holdback))
             self.regret += held * float(gaps[self.control])
             units -= held
-        counts = self.rng.multinomial(units, choice.shares)
+        counts = self.rng.multinomial(units, in_force.shares)
         self.regret += float(counts @ gaps)
-        self.draws.into(self.ledger, self.rng, epoch, stretch, counts, choice.weights)
+        self.draws.into(self.ledger, self.rng, epoch, stretch, counts, in_force.weights)
 
 
 class _Notes:
@@ -198,15 +198,17 @@ class _Notes:
         self.plan = plan
         self.due = plan.noted.tolist()
         self.found: list[tuple[float, FloatArray, int, int]] = []
-        self.decided_at, self.decided_right = float("nan"), False
+        self.decided_at, self.decided_right = inf, False
 
-    def take(self, batch: int, served: int, regret: float, choice: Choice, best: int) -> bool:
+    def take(self, batch: int, served: int, regret: float, in_force: InForce, best: int) -> bool:
         """Note the state after a batch where it is due. Returns whether the run ends here."""
-        if self.decided_at != self.decided_at and choice.sure >= self.plan.confidence:
-            self.decided_at, self.decided_right = float(served), choice.leader == best
-        ends = self.plan.until_decided and self.decided_at == self.decided_at
+        if isnan(in_force.sure):
+            self.decided_at = nan
+        elif self.decided_at == inf and in_force.sure >= self.plan.confidence:
+            self.decided_at, self.decided_right = float(served), in_force.leader == best
+        ends = self.plan.until_decided and isfinite(self.decided_at)
         if batch + 1 == self.due[len(self.found)] or ends:
-            self.found.append((regret, choice.shares, best, choice.leader))
+            self.found.append((regret, in_force.shares, best, in_force.leader))
         return ends
 
     def trace(self) -> Trace:

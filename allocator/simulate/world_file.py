@@ -125,6 +125,8 @@ class _Reader:
         self._known(f"{path}.", value, (*self.experiment.arm_ids, EVERY_OTHER))
         found = {}
         for arm, metrics in value.items():
+            if arm not in (*self.experiment.arm_ids, EVERY_OTHER):
+                continue
             if isinstance(metrics, Mapping):
                 self._known(f"{path}.{arm}.", metrics, self.experiment.metric_names)
                 found[arm] = metrics
@@ -135,7 +137,7 @@ class _Reader:
     def _first(self, value: Any, unknown: Reward) -> tuple[tuple[Reward, ...], ...]:
         """Every arm on every metric, as the world begins."""
         given = self._arms("arms", value)
-        complete = isinstance(value, Mapping) and len(given) == len(value)
+        complete = isinstance(value, Mapping) and len(given) == len(value)  # else the mistake may be in the missing one's name
         metrics = self.experiment.metrics
         of_arm = {
             arm: tuple(

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from allocator.errors import AllocatorError
-from streams.cli import audit, demo, dlt, doctor, experiments, plan, schema, send, weights, worker
+from streams.cli import audit, demo, dlt, doctor, experiments, plan, schema, send, simulate, weights, worker
 from streams.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -48,6 +48,7 @@ app.add_typer(dlt.app, name="dlt")
 app.command()(audit.rebuild)
 app.command()(audit.diff)
 app.command()(plan.plan)
+app.command()(simulate.simulate)
 app.command()(schema.schema)
 
 

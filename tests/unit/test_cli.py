@@ -32,6 +32,7 @@ COMMANDS = [
     "rebuild",
     "diff",
     "plan",
+    "simulate",
     "schema",
     "dlt",
 ]

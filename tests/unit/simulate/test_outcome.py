@@ -9,11 +9,11 @@ from allocator import ArgumentError
 from allocator.simulate import Outcome, Plan, Trace
 from allocator.simulate.baselines import kl_ucb, ucb1
 
-NAN = float("nan")
+INF, NAN = float("inf"), float("nan")
 PLAN = Plan(horizon=20, batch=10)
 
 
-def trace(regret: float, leader: int, decided_at: float = NAN, right: bool = False) -> Trace:
+def trace(regret: float, leader: int, decided_at: float = INF, right: bool = False) -> Trace:
     shares = np.array([[0.5, 0.5], [0.2, 0.8]])
     return Trace(np.array([1.0, regret]), shares, np.array([0, 1]), np.array([0, leader]), decided_at, right)
 
@@ -39,6 +39,7 @@ def test_decisions_count_where_they_were_made() -> None:
     assert (outcome.decided.value, outcome.decided_right.value, outcome.time_to_decision.value) == (0.5, 0.5, 15)
     nobody = Outcome.of(PLAN, [trace(4, 1)])
     assert nobody.decided.value == 0
+    assert np.isnan(Outcome.of(PLAN, [trace(4, 1, NAN)]).decided.value)
     assert np.isnan([nobody.time_to_decision.value, nobody.decided_right.value, nobody.final_regret.standard_error]).all()
 
 
