@@ -56,15 +56,11 @@ class Production:
         decision = decide(self._experiment, evidence, self._published, now)
         if decision.publish or self._published is None:
             self._published = decision.weights
-        ppm = [arm.ppm for arm in self._published.arms]
+        shares = [arm.ppm / PPM for arm in self._published.arms]
         p_best = [arm.p_best for arm in decision.arms]
         sure = max(p_best)
-        return InForce(
-            shares=np.array(ppm) / PPM,
-            weights=tuple(inverse_propensity(x / PPM) if x else 0 for x in ppm),
-            leader=p_best.index(sure),
-            sure=sure,
-        )
+        weights = tuple([inverse_propensity(share) if share else 0 for share in shares])
+        return InForce(np.array(shares), weights, leader=p_best.index(sure), sure=sure)
 
 
 class Baseline:

@@ -1,7 +1,7 @@
 """Measures this worker, beside what it is compared with.
 
     make bench                             or     python -m tests.bench [speed] [--units N] [--repeat N] [--only WHO …]
-    make bench ARGS=restart                       python -m tests.bench restart|latency|cost|quadrature|decide
+    make bench ARGS=restart                       python -m tests.bench restart|latency|cost|quadrature|decide|simulate
     python -m tests.bench COMMAND --help          what is measured, and how
 
 speed    the reference job by this worker and its peers: bare aiokafka, Kafka Streams, quixstreams, Faust
@@ -10,6 +10,7 @@ latency  from a reward sent to the weights in a router that contain it
 cost     what an event costs with more experiments, metrics and partitions
 quadrature  what P(best) costs beside Monte Carlo, and how exact it is; needs no broker
 decide   what a decision costs by arms, metrics, segments and policy; needs no broker
+simulate the simulator beside loops over river's and obp's Thompson sampling; needs no broker
 
 Compare ratios, and only within one run. Absolute figures follow the machine and whatever else runs on it (repeats differ by 40
 %); CPU seconds an event move least. Every answer is checked: what says WRONG has no speed worth comparing, and the exit code is
@@ -26,7 +27,7 @@ import sys
 from types import FrameType
 
 from deploy.kafka.broker import BrokerError
-from tests.bench import cost, decide, latency, quadrature, restart, speed
+from tests.bench import cost, decide, latency, quadrature, restart, simulate, speed
 from tests.bench.report import progress
 
 BENCHES = {
@@ -36,6 +37,7 @@ BENCHES = {
     "cost": cost,
     "quadrature": quadrature,
     "decide": decide,
+    "simulate": simulate,
 }
 
 
