@@ -38,6 +38,10 @@ __all__ = [
 class AllocatorError(Exception):
     """Base of every error this project raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross from one process to another as they are; by default they would be made anew of their text alone."""
+        return _remade, (type(self), self.args, self.__dict__)
+
 
 class SpecError(AllocatorError):
     """One field of a spec: `path` as in ``arms[2].id``, the value found, and what was expected."""
@@ -124,3 +128,9 @@ class UnknownExperiment(AllocatorError, KeyError):
 
     def __str__(self) -> str:
         return f"no experiment {self.name!r} is known here"
+
+
+def _remade(kind: type[AllocatorError], args: tuple[Any, ...], fields: dict[str, Any]) -> AllocatorError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error

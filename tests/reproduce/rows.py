@@ -30,8 +30,9 @@ class Row:
     published : the number.
     tolerance : ≥ 0, in the number's own units: how far off it may be, because the source says so or gives few digits.
     relation : whether ours should equal it, be at most it, or be at least it.
-    standing : R recalled from the paper, S simulated by others, V read or executed in the source, C computed.
     source : where it is from.
+    standing : R recalled from the paper, S simulated before, V read or executed in the source, C computed.
+    note : what a reader should know of it: why ours differs, or what was chosen where the source is silent.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Row:
     source: str
     standing: Literal["R", "S", "V", "C"]
     relation: Literal["=", "≤", "≥"] = "="
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
