@@ -15,8 +15,8 @@ import numpy as np
 from allocator.experiment import Experiment, Metric
 from allocator.moments import STEPS_MAX, Layout, layout_of
 from allocator.quadrature import FloatArray
-from allocator.simulate.ledger import Ledger
-from allocator.simulate.world import Epoch, IntArray
+from allocator.simulate.ledger import Cell, Ledger
+from allocator.simulate.world import Arms, Epoch, IntArray, World
 
 __all__ = ["Draws", "Stretch"]
 
@@ -25,7 +25,7 @@ INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Units in a row under one truth, one set of weights and one period.
+    """Steps in a row under one truth, one set of weights and one period.
 
     Parameters
     ----------
@@ -47,54 +47,66 @@ class Draws:
     Parameters
     ----------
     metrics : in the spec's order.
+    segments : names, in the world's order.
     batch : units between two decisions.
     step_s : seconds between two units, for the windows of the metrics.
     """
 
     metrics: tuple[Metric, ...]
+    segments: tuple[str, ...]
     batch: int
     step_s: float
 
     @classmethod
-    def of(cls, experiment: Experiment, batch: int, step_s: float) -> Draws:
-        """For the metrics of a spec."""
-        return cls(tuple(experiment.metrics.values()), batch, step_s)
+    def of(cls, experiment: Experiment, world: World, batch: int) -> Draws:
+        """For the metrics of a spec and the segments of a world."""
+        return cls(tuple(experiment.metrics.values()), world.segments, batch, world.step_s)
 
     def into(
-        self, ledger: Ledger, rng: np.random.Generator, epoch: Epoch, stretch: Stretch, counts: IntArray, weights: Sequence[int]
+        self,
+        ledger: Ledger,
+        rng: np.random.Generator,
+        epoch: Epoch,
+        stretch: Stretch,
+        segment: int,
+        counts: IntArray,
+        weights: Sequence[int],
     ) -> None:
-        """Expose `counts[k]` units to arm k, each of weight W = `weights[k]` (1e6 / propensity), and draw their rewards."""
-        late = not epoch.instant
-        if not late and len(self.metrics) == 1 and self.metrics[0].type == "binary":
-            successes = rng.binomial(counts, epoch.means[:, 0]).tolist()
-            for arm, (n, s, w) in enumerate(zip(counts.tolist(), successes, weights, strict=True)):
+        """Expose `counts[k]` units of a segment to arm k, each of weight W = `weights[k]`, 1e6 / propensity, and draw rewards."""
+        name, means, sds = self.segments[segment], epoch.means[segment], epoch.sds[segment]
+        cells = [Cell(name, arm, stretch.period) for arm in range(len(counts))]
+        if epoch.instant and len(self.metrics) == 1 and self.metrics[0].type == "binary":
+            successes = rng.binomial(counts, means[:, 0]).tolist()
+            for cell, n, s, w in zip(cells, counts.tolist(), successes, weights, strict=True):
                 if n:
-                    ledger.add(stretch.period, arm, (n, s, s, n * w, n * w * w, w * s, w * w * s, w * w * s))
+                    ledger.add(cell, (n, s, s, n * w, n * w * w, w * s, w * w * s, w * w * s))
             return
         layout = layout_of(len(self.metrics))
         arms = np.repeat(np.arange(len(counts)), counts)
-        values = [_values(rng, metric, epoch.means[arms, j], epoch.sds[arms, j]) for j, metric in enumerate(self.metrics)]
-        lags = self._lags(rng, epoch, stretch, arms) if late else [np.zeros(len(arms), np.int64)] * len(values)
-        for arm, (n, w) in enumerate(zip(counts.tolist(), weights, strict=True)):
+        values = [_values(rng, metric, means[arms, j], sds[arms, j]) for j, metric in enumerate(self.metrics)]
+        lags = [np.zeros(len(arms), np.int64)] * len(values)
+        if not epoch.instant:
+            lags = self._lags(rng, epoch.stage.rewards[segment], stretch, arms)
+        for cell, n, w in zip(cells, counts.tolist(), weights, strict=True):
             if n:
                 exposed = layout.empty()
                 layout.enter(exposed, w, n)
-                ledger.add(stretch.period, arm, exposed)
+                ledger.add(cell, exposed)
         for (arm, lag), sums in _summed(layout, arms, weights, values, lags).items():
             if lag:
-                ledger.add_later(stretch.decision + lag, stretch.period, arm, sums)
+                ledger.add_later(stretch.decision + lag, cells[arm], sums)
             else:
-                ledger.add(stretch.period, arm, sums)
+                ledger.add(cells[arm], sums)
 
-    def _lags(self, rng: np.random.Generator, epoch: Epoch, stretch: Stretch, arms: IntArray) -> list[IntArray]:
+    def _lags(self, rng: np.random.Generator, rewards: Arms, stretch: Stretch, arms: IntArray) -> list[IntArray]:
         """A metric: by how many decisions each unit's reward misses the next one; -1 if it comes after the metric's window."""
         steps = stretch.start + rng.permutation(stretch.end - stretch.start)[: len(arms)]
         found = []
         for j, metric in enumerate(self.metrics):
             delay = np.empty(len(arms))
-            for arm, rewards in enumerate(epoch.stage.rewards):
+            for arm, of_arm in enumerate(rewards):
                 mine = arms == arm
-                delay[mine] = rewards[j].delay.draw(rng, int(mine.sum()))
+                delay[mine] = of_arm[j].delay.draw(rng, int(mine.sum()))
             in_time = delay * self.step_s <= metric.window_s
             lag = (steps + np.where(in_time, delay, 0.0)) // self.batch - stretch.decision
             found.append(np.where(in_time, lag, -1).astype(np.int64))

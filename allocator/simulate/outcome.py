@@ -23,7 +23,8 @@ ASSUMPTIONS = (
     "Regret is true: the gap of each served arm's true mean to that of the arm that is best at the time, summed over units.",
     "Units are independent of each other, and their rewards of the arm's other metrics.",
     "Shares are exact: each unit is served an arm with the published probabilities.",
-    "Right is a leader that is truly the best at the time. Decided is the first time its P(best) reaches the stated confidence.",
+    "Right is a leader that is truly the best at the time, for the unit's segment where there are segments.",
+    "Decided is the first time that the leader's P(best) reaches the stated confidence, or the policy's own verdict is to stop.",
     "Time to decision is a mean over the runs that decided before the horizon.",
 )
 
@@ -53,7 +54,7 @@ class Outcome:
     runs : R.
     steps : units served at each point of the curves, shape (points,).
     regret : true regret so far.
-    right : share of runs whose leader is truly the best.
+    right : share of runs whose leader is truly the best; with segments, of runs and units.
     shares : mean published shares, by arm.
     best_share : mean published share of the arm that is best at the time.
     decided : share of runs in which the leader was decided, at whatever time; nan where nobody says how sure it is.
@@ -78,21 +79,19 @@ class Outcome:
         """Of at least one run of that plan, in whatever order they were computed."""
         if not traces:
             raise ArgumentError("traces", len(traces), "at least one run")
-        shares = np.array([trace.shares for trace in traces])
-        best = np.array([trace.best for trace in traces])
         at = np.array([trace.decided_at for trace in traces])
         decided = np.isfinite(at)
         says = ~np.isnan(at)
-        was_right = np.array([trace.decided_right for trace in traces])[decided]
+        decided_right = np.array([trace.decided_right for trace in traces])[decided]
         return cls(
             runs=len(traces),
             steps=plan.steps,
             regret=_means(np.array([trace.regret for trace in traces])),
-            right=_fractions(np.array([trace.leader for trace in traces]) == best),
-            shares=_means(shares),
-            best_share=_means(np.take_along_axis(shares, best[:, :, None], axis=2)[:, :, 0]),
-            decided=_last(_fractions(decided[says][:, None])),
-            decided_right=_last(_fractions(was_right[:, None])),
+            right=_fractions(np.array([trace.right for trace in traces])),
+            shares=_means(np.array([trace.shares for trace in traces])),
+            best_share=_means(np.array([trace.best_share for trace in traces])),
+            decided=_last(_fractions(decided[says][:, None].astype(np.float64))),
+            decided_right=_last(_fractions(decided_right[:, None])),
             time_to_decision=_last(_means(at[decided][:, None])),
         )
 
@@ -120,11 +119,11 @@ def _means(of_runs: FloatArray) -> Curve:
     return Curve(value, error)
 
 
-def _fractions(of_runs: np.typing.NDArray[np.bool_]) -> Curve:
-    """Over the first axis."""
+def _fractions(of_runs: FloatArray) -> Curve:
+    """Of runs in which something holds, or of shares in [0, 1], whose variance is at most as large; over the first axis."""
     runs = len(of_runs)
     if not runs:
-        return _means(of_runs.astype(np.float64))
+        return _means(of_runs)
     share = (of_runs.sum(axis=0) + 2) / (runs + 4)
     return Curve(of_runs.mean(axis=0), np.sqrt(share * (1 - share) / runs))
 

@@ -1,8 +1,8 @@
 """One run of an experiment in a world: T units in batches of B, a decision before each batch.
 
-1. Decide on what has arrived: the same `decide` as in production, with the weights it published last.
-2. Cut the batch where the truth changes and where a period ends; in each stretch draw how many units are held back, how many are
-   served each arm (multinomial with the published shares), and their rewards.
+1. Decide on what has arrived: with production's own code, from the weights it published last.
+2. Cut the batch where the truth changes and where a period ends; in each stretch draw how many units are of each segment, how
+   many of them are held back, how many are served each arm (multinomial with the published shares), and their rewards.
 3. Add up the true regret: the gap of every served arm to the arm that is best at that time, on the objective's true mean.
 
 Units are those that take part: enrolment is not looked at. With Thompson's P(best) as weights and B = 1 this is Thompson
@@ -15,15 +15,15 @@ truth under every policy, and the same result whoever computes it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, inf, isfinite, isnan, nan
+from math import ceil, floor, inf, isfinite, nan
 
 import numpy as np
 
 from allocator.errors import ArgumentError
 from allocator.experiment import Experiment
-from allocator.objective import Objective
+from allocator.objective import MetricObjective, Objective
 from allocator.quadrature import FloatArray
 from allocator.simulate.baselines import BASELINES
 from allocator.simulate.choosing import Baseline, Chooser, InForce, Production
@@ -91,24 +91,24 @@ class Trace:
     Parameters
     ----------
     regret : true regret so far, units of the objective. After a run has ended everything stays as it was.
-    shares : shares after the decision at that point, shape (points, arms).
-    best : the arm, by place, that is truly best then.
-    leader : the arm that would be recommended then.
-    decided_at : units served when the leader was first decided; inf if never, nan where nobody says how sure it is.
-    decided_right : whether it was truly the best at that time.
+    shares : shares after the decision at that point, shape (points, arms); of all segments together.
+    best_share : share of units that are served the arm that is truly best for their segment at the time.
+    right : share of units for whose segment the arm that would be recommended is truly the best; 0 or 1 without segments.
+    decided_at : units served when the experiment's leader was first decided; inf if never, nan where nobody says.
+    decided_right : `right` at that time.
     """
 
     regret: FloatArray
     shares: FloatArray
-    best: IntArray
-    leader: IntArray
+    best_share: FloatArray
+    right: FloatArray
     decided_at: float
-    decided_right: bool
+    decided_right: float
 
 
-def worth(objective: Objective, means: FloatArray) -> FloatArray:
-    """The objective's true value an arm, the larger the better, shape (arms,). `means` has shape (arms, metrics)."""
-    value = means[:, objective.index]
+def worth(objective: MetricObjective, means: FloatArray) -> FloatArray:
+    """The objective's true value an arm, the larger the better, shape (..., arms). `means` has shape (..., arms, metrics)."""
+    value = means[..., objective.index]
     return -value if objective.metric.direction == "down" else value
 
 
@@ -127,7 +127,9 @@ def run(experiment: Experiment, world: World, plan: Plan, number: int = 0, basel
     """
     if baseline is not None and baseline not in BASELINES:
         raise ArgumentError("baseline", baseline, f"one of {', '.join(BASELINES)}")
-    chooser = Production(experiment) if baseline is None else Baseline(experiment, BASELINES[baseline])
+    chooser: Chooser = Production(experiment, world.segments, plan.confidence)
+    if baseline is not None:
+        chooser = Baseline(experiment, world.segments, BASELINES[baseline])
     truth, units = (np.random.default_rng(np.random.SeedSequence(plan.seed, spawn_key=(number, part))) for part in range(2))
     return _Run(experiment, world, plan, chooser, units, world.epochs(truth, plan.horizon)).trace()
 
@@ -140,19 +142,20 @@ class _Run:
     ) -> None:
         self.plan, self.chooser, self.rng, self.epochs = plan, chooser, rng, epochs
         self.step_s, self.period_steps = world.step_s, experiment.period_s / world.step_s
+        self.segment_shares = np.array(world.shares)
         self.holdback, self.control = experiment.holdback, experiment.arm_ids.index(experiment.control)
         self.ledger = Ledger(experiment.arm_ids, len(experiment.metrics))
-        self.draws = Draws.of(experiment, plan.batch, world.step_s)
+        self.draws = Draws.of(experiment, world, plan.batch)
         objective = Objective.of(experiment)
-        self.worths = [worth(objective, epoch.means) for epoch in epochs]
-        self.bests = [int(np.argmax(worths)) for worths in self.worths]
-        self.gaps = [float(worths.max()) - worths for worths in self.worths]
+        worths = [worth(objective, epoch.means) for epoch in epochs]
+        self.gaps = [of_epoch.max(axis=1, keepdims=True) - of_epoch for of_epoch in worths]
+        """An epoch: shape (segments, arms), ≥ 0, and 0 for the best arm."""
         self.starts = [epoch.start for epoch in epochs]
         self.regret = 0.0
 
     def trace(self) -> Trace:
         """Steps 1 to 3 of the module's docstring, batch after batch."""
-        plan, notes = self.plan, _Notes(self.plan)
+        plan, notes = self.plan, _Notes(self.plan, self.segment_shares)
         in_force = self.chooser.choose(self.ledger.evidence(), 0.0)
         for batch in range(plan.batches):
             for stretch in self._stretches(batch):
@@ -160,8 +163,8 @@ class _Run:
             self.ledger.arrive(batch)
             served = min((batch + 1) * plan.batch, plan.horizon)
             in_force = self.chooser.choose(self.ledger.evidence(), served * self.step_s)
-            truly = self.bests[bisect_right(self.starts, served - 1) - 1]
-            if notes.take(batch, served, self.regret, in_force, truly):
+            gaps = self.gaps[bisect_right(self.starts, served - 1) - 1]
+            if notes.take(batch, served, self.regret, in_force, gaps):
                 break
         return notes.trace()
 
@@ -175,51 +178,53 @@ class _Run:
             yield Stretch(start, until, batch, period)
             start = until
 
-    def _serve(self, stretch: Stretch, in_force: InForce) -> None:
+    def _serve(self, stretch: Stretch, in_force: Sequence[InForce]) -> None:
         at = bisect_right(self.starts, stretch.start) - 1
         epoch, gaps = self.epochs[at], self.gaps[at]
         if stretch.start == epoch.start:
             for arm in epoch.replaced:
                 self.ledger.forget(arm)
-        units = stretch.end - stretch.start
-        if self.holdback:
-            held = int(self.rng.binomial(units, self.holdback))
-            self.regret += held * float(gaps[self.control])
-            units -= held
-        counts = self.rng.multinomial(units, in_force.shares)
-        self.regret += float(counts @ gaps)
-        self.draws.into(self.ledger, self.rng, epoch, stretch, counts, in_force.weights)
+        of_segment = [stretch.end - stretch.start]
+        if len(in_force) > 1:
+            of_segment = self.rng.multinomial(of_segment[0], self.segment_shares).tolist()
+        for segment, (units, served) in enumerate(zip(of_segment, in_force, strict=True)):
+            if self.holdback:
+                held = int(self.rng.binomial(units, self.holdback))
+                self.regret += held * float(gaps[segment, self.control])
+                units -= held  # noqa: PLW2901  those that are left
+            counts = self.rng.multinomial(units, served.shares)
+            self.regret += float(counts @ gaps[segment])
+            self.draws.into(self.ledger, self.rng, epoch, stretch, segment, counts, served.weights)
 
 
 class _Notes:
     """What becomes the trace of one run."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, segment_shares: FloatArray) -> None:
+        self.plan, self.segment_shares = plan, segment_shares
         self.due = plan.noted.tolist()
-        self.found: list[tuple[float, FloatArray, int, int]] = []
-        self.decided_at, self.decided_right = inf, False
+        self.found: list[tuple[float, FloatArray, float, float]] = []
+        self.decided_at, self.decided_right = inf, nan
 
-    def take(self, batch: int, served: int, regret: float, in_force: InForce, best: int) -> bool:
+    def take(self, batch: int, served: int, regret: float, in_force: Sequence[InForce], gaps: FloatArray) -> bool:
         """Note the state after a batch where it is due. Returns whether the run ends here."""
-        if isnan(in_force.sure):
+        decided = in_force[0].decided
+        if decided is None:
             self.decided_at = nan
-        elif self.decided_at == inf and in_force.sure >= self.plan.confidence:
-            self.decided_at, self.decided_right = float(served), in_force.leader == best
+        elif decided and self.decided_at == inf:
+            self.decided_at, self.decided_right = float(served), self._right(in_force, gaps)
         ends = self.plan.until_decided and isfinite(self.decided_at)
         if batch + 1 == self.due[len(self.found)] or ends:
-            self.found.append((regret, in_force.shares, best, in_force.leader))
+            shares = np.array([served.shares for served in in_force])
+            best_share = float(self.segment_shares @ shares[np.arange(len(shares)), gaps.argmin(axis=1)])
+            self.found.append((regret, self.segment_shares @ shares, best_share, self._right(in_force, gaps)))
         return ends
+
+    def _right(self, in_force: Sequence[InForce], gaps: FloatArray) -> float:
+        return float(self.segment_shares @ (gaps.argmin(axis=1) == [served.leader for served in in_force]))
 
     def trace(self) -> Trace:
         """The last state stands for all that were not reached."""
         rows = self.found + self.found[-1:] * (len(self.due) - len(self.found))
-        regret, shares, best, leader = zip(*rows, strict=True)
-        return Trace(
-            regret=np.array(regret),
-            shares=np.array(shares),
-            best=np.array(best, dtype=np.int64),
-            leader=np.array(leader, dtype=np.int64),
-            decided_at=self.decided_at,
-            decided_right=self.decided_right,
-        )
+        regret, shares, best_share, right = (np.array(column) for column in zip(*rows, strict=True))
+        return Trace(regret, shares, best_share, right, self.decided_at, self.decided_right)

@@ -8,6 +8,8 @@ spec: binary Bernoulli(mean), value normal(mean, sd²), count Poisson(mean), ind
   means are drawn from their priors anew. It starts without data, as an arm that is new to a spec does. Chapelle & Li (2011),
   §3 and Table 1.
 - Delay: a reward arrives so many steps after its exposure, and is counted only then.
+- Segments: a unit is of each with the probability that is the segment's share. What is said of a segment holds in it alone; what
+  is not said of it is as in the rest of the experiment, the same draw where it is drawn.
 
 `epochs` lays out one run's truth beforehand: it does not depend on what is served. Nothing here knows a policy.
 """
@@ -23,7 +25,7 @@ import numpy.typing as npt
 
 from allocator.quadrature import FloatArray
 
-__all__ = ["Delay", "Epoch", "IntArray", "Prior", "Reward", "Stage", "World"]
+__all__ = ["Arms", "Delay", "Epoch", "IntArray", "Prior", "Reward", "Stage", "World"]
 
 IntArray = npt.NDArray[np.int64]
 Family = Literal["beta", "normal", "gamma"]
@@ -95,12 +97,16 @@ class Reward:
         return self.mean.draw(rng) if isinstance(self.mean, Prior) else self.mean
 
 
+Arms = tuple[tuple[Reward, ...], ...]
+"""By arm and metric."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What holds from step `start` on. `rewards` by arm and metric, in the spec's orders."""
+    """What holds from step `start` on. `rewards` by segment, arm and metric, in the orders of the world and of the spec."""
 
     start: int
-    rewards: tuple[tuple[Reward, ...], ...]
+    rewards: tuple[Arms, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Epoch:
     Parameters
     ----------
     start : first step.
-    means, sds : shape (arms, metrics), natural units.
+    means, sds : shape (segments, arms, metrics), natural units.
     replaced : arms, by place, that are new since this step.
     stage : the world's stage, for the delays.
     instant : whether no reward is delayed.
@@ -131,28 +137,26 @@ class World:
     Parameters
     ----------
     stages : ascending; the first starts at step 0.
+    segments : names as the join counts them, the first being the rest of the experiment: ``other``, or nothing where the spec
+        declares no segment.
+    shares : of the segments, each in [0, 1], sum 1.
     retire : probability that in a step one arm retires, in [0, 1).
     step_s : seconds between two units, > 0.
     """
 
     stages: tuple[Stage, ...]
+    segments: tuple[str, ...] = ("",)
+    shares: tuple[float, ...] = (1.0,)
     retire: float = 0.0
     step_s: float = 1.0
 
     def epochs(self, rng: np.random.Generator, horizon: int) -> list[Epoch]:
         """One run's truth over `horizon` steps, in order of time. The first epoch starts at 0."""
-        rewards = self.stages[0].rewards
-        means = np.array([[reward.draw(rng) for reward in arm] for arm in rewards])
-        found = [_epoch(0, means, (), self.stages[0])]
+        first = self.stages[0]
+        found = [_epoch(0, _means(rng, first), (), first)]
         for step, stage, arm in self._changes(rng, horizon):
             before = found[-1]
-            means = before.means.copy()
-            if arm is None:
-                for at, (old, new) in enumerate(zip(_flat(before.stage), _flat(stage), strict=True)):
-                    if old.mean != new.mean:
-                        means.flat[at] = new.draw(rng)
-            else:
-                means[arm] = [reward.draw(rng) for reward in stage.rewards[arm]]
+            means = _means(rng, stage, before, arm)
             replaced = () if arm is None else (arm,)
             if step == before.start:
                 found.pop()
@@ -163,7 +167,7 @@ class World:
     def _changes(self, rng: np.random.Generator, horizon: int) -> list[tuple[int, Stage, int | None]]:
         """(step, stage from then on, arm that retires or None for a change of stage), a stage before retirements of its step."""
         steps = _retirements(rng, self.retire, horizon)
-        arms = rng.integers(len(self.stages[0].rewards), size=len(steps))
+        arms = rng.integers(len(self.stages[0].rewards[0]), size=len(steps))
         retirements = [(int(step), int(arm)) for step, arm in zip(steps, arms, strict=True)]
         changes: list[tuple[int, Stage, int | None]] = [(s.start, s, None) for s in self.stages[1:] if s.start < horizon]
         for step, arm in retirements:
@@ -171,13 +175,34 @@ class World:
         return sorted(changes, key=lambda change: (change[0], change[2] is not None))
 
 
+def _means(rng: np.random.Generator, stage: Stage, before: Epoch | None = None, new_arm: int | None = None) -> FloatArray:
+    """Means of a stage: those of the epoch before where it says the same, unless the arm is new; else drawn."""
+    means = np.empty(_shape(stage))
+    for at in np.ndindex(means.shape):
+        reward, rest = _at(stage, at), (0, *at[1:])
+        if before is not None and at[1] != new_arm and reward.mean == _at(before.stage, at).mean:
+            means[at] = before.means[at]
+        elif at[0] and reward.mean == _at(stage, rest).mean:
+            means[at] = means[rest]
+        else:
+            means[at] = reward.draw(rng)
+    return means
+
+
 def _epoch(start: int, means: FloatArray, replaced: tuple[int, ...], stage: Stage) -> Epoch:
-    sds = np.array([[reward.sd for reward in arm] for arm in stage.rewards])
-    return Epoch(start, means, sds, replaced, stage, all(reward.delay.none for reward in _flat(stage)))
+    rewards = {at: _at(stage, at) for at in np.ndindex(means.shape)}
+    sds = np.array([reward.sd for reward in rewards.values()]).reshape(means.shape)
+    return Epoch(start, means, sds, replaced, stage, all(reward.delay.none for reward in rewards.values()))
 
 
-def _flat(stage: Stage) -> list[Reward]:
-    return [reward for arm in stage.rewards for reward in arm]
+def _shape(stage: Stage) -> tuple[int, int, int]:
+    """Segments, arms, metrics."""
+    return len(stage.rewards), len(stage.rewards[0]), len(stage.rewards[0][0])
+
+
+def _at(stage: Stage, place: tuple[int, ...]) -> Reward:
+    segment, arm, metric = place
+    return stage.rewards[segment][arm][metric]
 
 
 def _retirements(rng: np.random.Generator, rate: float, horizon: int) -> Sequence[int]:

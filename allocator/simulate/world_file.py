@@ -9,10 +9,13 @@
     changes:
       - {at: 3000, arms: {small: {thumbs_up: 0.2}}}
     retire: 0.001                     # probability, a step, that one arm is replaced
+    segments:                         # of the spec; the rest is as above, and `other` to the spec
+      pro: {share: 0.2, arms: {small: {thumbs_up: 0.15}}}
 
 A metric's type in the spec says what its rewards are: binary needs a rate, value a mean and an sd, count a mean. A mean is a
 number or a prior: `beta: [a, b]`, `normal: [mean, sd]`, `gamma: [shape, mean]`. A delay is a number of steps,
-`{exponential: mean}` or `{lognormal: [median, sigma]}`. A change names what changes; the rest stays.
+`{exponential: mean}` or `{lognormal: [median, sigma]}`. A change names what changes, in all segments or in its `segment`; the
+rest stays.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ from typing import Any
 
 from allocator.durations import parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
-from allocator.experiment import Experiment, Metric
-from allocator.simulate.world import Delay, Family, Prior, Reward, Stage, World
+from allocator.experiment import OTHER_SEGMENT, Experiment, Metric
+from allocator.simulate.world import Arms, Delay, Family, Prior, Reward, Stage, World
 from allocator.spec_text import parse_text
 
 __all__ = ["load_world"]
@@ -72,14 +75,16 @@ class _Reader:
 
     def world(self) -> World:
         source = self.source
-        self._known("", source, ("step", "arms", "delay", "changes", "retire"))
+        self._known("", source, ("step", "arms", "delay", "segments", "changes", "retire"))
         step_s = self._step(source.get("step", 1.0))
         delay = self._delay("delay", source.get("delay", 0))
         first = self._first(source.get("arms", _MISSING), Reward(math.nan, delay=delay))
         retire = self._number("retire", source.get("retire", 0.0), "a probability of at least 0, below 1", lambda x: 0 <= x < 1)
         if retire > 0 and not any(isinstance(reward.mean, Prior) for arm in first for reward in arm):
             self._error("retire", retire, "0, unless a mean has a prior that new arms are drawn from")
-        return World(stages=self._stages(first, source.get("changes", ())), retire=retire, step_s=step_s)
+        segments, shares, arms = self._segments(source.get("segments", {}), first)
+        stages = self._stages(Stage(0, arms), segments, source.get("changes", ()))
+        return World(stages, segments, shares, retire, step_s)
 
     def _error(self, path: str, value: Any, expected: str) -> None:
         error = SpecError(path, "missing" if value is _MISSING else value, expected)
@@ -134,7 +139,7 @@ class _Reader:
                 self._error(f"{path}.{arm}", metrics, f"a mapping with a value for {', '.join(self.experiment.metrics)}")
         return found
 
-    def _first(self, value: Any, unknown: Reward) -> tuple[tuple[Reward, ...], ...]:
+    def _first(self, value: Any, unknown: Reward) -> Arms:
         """Every arm on every metric, as the world begins."""
         given = self._arms("arms", value)
         complete = isinstance(value, Mapping) and len(given) == len(value)  # else the mistake may be in the missing one's name
@@ -151,8 +156,33 @@ class _Reader:
         nothing = (unknown,) * len(metrics)
         return tuple(of_arm.get(arm, of_arm.get(EVERY_OTHER, nothing)) for arm in self.experiment.arm_ids)
 
-    def _stages(self, first: tuple[tuple[Reward, ...], ...], value: Any) -> tuple[Stage, ...]:
-        stages = [Stage(0, first)]
+    def _segments(self, value: Any, rest: Arms) -> tuple[tuple[str, ...], tuple[float, ...], tuple[Arms, ...]]:
+        """Names, shares and rewards of the segments, the rest of the experiment first."""
+        declared = self.experiment.segments
+        names, shares, arms = [OTHER_SEGMENT if declared else ""], [1.0], [rest]
+        if not isinstance(value, Mapping):
+            self._error("segments", value, "a mapping from segments of the spec to their share and arms")
+            value = {}
+        self._known("segments.", value, declared)
+        for name, segment in value.items():
+            if name not in declared:
+                continue
+            if not isinstance(segment, Mapping):
+                self._error(f"segments.{name}", segment, "a mapping with share, and arms where they differ")
+                continue
+            self._known(f"segments.{name}.", segment, ("share", "arms"))
+            expected = "a share between 0 and 1"
+            shares.append(self._number(f"segments.{name}.share", segment.get("share", _MISSING), expected, lambda x: 0 <= x <= 1))
+            names.append(name)
+            arms.append(self._changed(f"segments.{name}.arms", segment.get("arms", {}), rest))
+        shares[0] = 1.0 - sum(shares[1:])
+        if shares[0] < -1e-9:
+            self._error("segments", sum(shares[1:]), "shares that sum to at most 1")
+        shares[0] = max(0.0, shares[0])
+        return tuple(names), tuple(shares), tuple(arms)
+
+    def _stages(self, first: Stage, segments: Sequence[str], value: Any) -> tuple[Stage, ...]:
+        stages = [first]
         if not isinstance(value, (list, tuple)):
             self._error("changes", value, "a list of changes, such as [{at: 3000, arms: {a: {clicks: 0.2}}}]")
             return tuple(stages)
@@ -161,18 +191,28 @@ class _Reader:
             if not isinstance(change, Mapping):
                 self._error(path, change, "a mapping with at and arms")
                 continue
-            self._known(f"{path}.", change, ("at", "arms"))
+            self._known(f"{path}.", change, ("at", "arms", "segment"))
             after = stages[-1].start
             at = change.get("at", _MISSING)
             if not isinstance(at, int) or isinstance(at, bool) or not after < at < STEPS_MAX:
                 self._error(f"{path}.at", at, f"a whole number of steps above {after}")
                 at = after + 1
-            stages.append(Stage(at, self._changed(f"{path}.arms", change.get("arms", _MISSING), stages[-1])))
+            only = change.get("segment", None)
+            if only is not None and only not in segments:
+                self._error(
+                    f"{path}.segment", only, f"one of {', '.join(segments)}" if any(segments) else "left out: there are none"
+                )
+            arms = tuple(
+                self._changed(f"{path}.arms", change.get("arms", _MISSING), old) if only in (None, name) else old
+                for name, old in zip(segments, stages[-1].rewards, strict=True)
+            )
+            stages.append(Stage(at, arms))
         return tuple(stages)
 
-    def _changed(self, path: str, value: Any, before: Stage) -> tuple[tuple[Reward, ...], ...]:
+    def _changed(self, path: str, value: Any, before: Arms) -> Arms:
+        """What was before, with what is given in its place."""
         given, rows = self._arms(path, value), []
-        for arm, old in zip(self.experiment.arm_ids, before.rewards, strict=True):
+        for arm, old in zip(self.experiment.arm_ids, before, strict=True):
             name = arm if arm in given else EVERY_OTHER
             new = given.get(name, {})
             row = []

@@ -29,7 +29,7 @@ def drawn(spec: Experiment, arm: dict[str, Any], seed: int = 0, **fields: Any) -
     rng = np.random.default_rng(seed)
     ledger = Ledger(spec.arm_ids, len(spec.metrics))
     epoch = world.epochs(rng, 1)[0]
-    Draws.of(spec, 1000, world.step_s).into(ledger, rng, epoch, Stretch(0, 750, 0, 0), COUNTS, WEIGHTS)
+    Draws.of(spec, world, 1000).into(ledger, rng, epoch, Stretch(0, 750, 0, 0), 0, COUNTS, WEIGHTS)
     return ledger
 
 

@@ -13,9 +13,9 @@ INF, NAN = float("inf"), float("nan")
 PLAN = Plan(horizon=20, batch=10)
 
 
-def trace(regret: float, leader: int, decided_at: float = INF, right: bool = False) -> Trace:
+def trace(regret: float, right: float, decided_at: float = INF, decided_right: float = NAN) -> Trace:
     shares = np.array([[0.5, 0.5], [0.2, 0.8]])
-    return Trace(np.array([1.0, regret]), shares, np.array([0, 1]), np.array([0, leader]), decided_at, right)
+    return Trace(np.array([1.0, regret]), shares, np.array([0.5, 0.8]), np.array([1.0, right]), decided_at, decided_right)
 
 
 def test_means_have_the_standard_error_of_their_runs() -> None:
@@ -26,7 +26,7 @@ def test_means_have_the_standard_error_of_their_runs() -> None:
     assert outcome.regret.standard_error[0] == 0
     assert outcome.final_right.value == 0.75
     assert outcome.final_right.standard_error == pytest.approx((0.625 * 0.375 / 4) ** 0.5)
-    assert outcome.best_share.value.tolist() == [0.5, 0.8]  # of the arm that is best at the time
+    assert outcome.best_share.value.tolist() == [0.5, 0.8]
     assert outcome.shares.value.tolist() == [[0.5, 0.5], [0.2, 0.8]]
 
 
@@ -35,7 +35,7 @@ def test_when_all_runs_agree_the_error_is_not_nought() -> None:
 
 
 def test_decisions_count_where_they_were_made() -> None:
-    outcome = Outcome.of(PLAN, [trace(4, 1, 10, True), trace(4, 1, 20, False), trace(4, 1), trace(4, 1)])
+    outcome = Outcome.of(PLAN, [trace(4, 1, 10, 1), trace(4, 1, 20, 0), trace(4, 1), trace(4, 1)])
     assert (outcome.decided.value, outcome.decided_right.value, outcome.time_to_decision.value) == (0.5, 0.5, 15)
     nobody = Outcome.of(PLAN, [trace(4, 1)])
     assert nobody.decided.value == 0

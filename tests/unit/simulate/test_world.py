@@ -18,6 +18,7 @@ EXPERIMENT = load_experiment(
         "arms": ["a", "b", "c"],
         "metrics": {"click": "binary", "latency": {"type": "value", "direction": "down"}, "pages": "count"},
         "objective": "click",
+        "segments": ["free", "pro"],
     }
 )
 ARM = {"click": 0.1, "latency": {"mean": 2, "sd": 0.5}, "pages": 3}
@@ -33,7 +34,7 @@ def epochs(of: World, horizon: int = 10_000, seed: int = 0) -> list[Epoch]:
 
 
 def test_a_world_has_every_arm_on_every_metric() -> None:
-    first = world().stages[0].rewards
+    (first,) = world().stages[0].rewards
     assert [len(arm) for arm in first] == [3, 3, 3]
     assert (first[0][0].mean, first[1][0].mean, first[2][0].mean) == (0.1, Prior("beta", 4, 36), Prior("beta", 4, 36))
     assert (first[0][1].mean, first[0][1].sd) == (2, 0.5)
@@ -42,8 +43,8 @@ def test_a_world_has_every_arm_on_every_metric() -> None:
 def test_text_is_read_as_specs_are() -> None:
     text = "step: 100ms\narms: {'*': {click: 1e-2, latency: {mean: 1, sd: 1}, pages: {gamma: [2, 5]}}}\ndelay: {exponential: 50}"
     read = load_world(text, EXPERIMENT)
-    assert (read.step_s, read.stages[0].rewards[2][0].mean) == (0.1, 0.01)
-    assert read.stages[0].rewards[1][2].mean == Prior("gamma", 2, 5)
+    assert (read.step_s, read.stages[0].rewards[0][2][0].mean) == (0.1, 0.01)
+    assert read.stages[0].rewards[0][1][2].mean == Prior("gamma", 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,12 @@ def test_text_is_read_as_specs_are() -> None:
         ({"changes": [{"at": 9}]}, ["changes[0].arms"]),
         ({"changes": [{"at": 9, "arms": {"*": {"click": 7}}}]}, ["changes[0].arms.*.click"]),
         ({"drift": 1, "step": 0, "retire": "x"}, ["drift", "step", "retire"]),
+        ({"segments": 3}, ["segments"]),
+        ({"segments": {"paying": {"share": 0.1}}}, ["segments.paying"]),
+        ({"segments": {"pro": 0.1}}, ["segments.pro"]),
+        ({"segments": {"pro": {"arms": {"a": {"click": 2}}}}}, ["segments.pro.share", "segments.pro.arms.a.click"]),
+        ({"segments": {"pro": {"share": 0.6}, "free": {"share": 0.6}}}, ["segments"]),
+        ({"changes": [{"at": 9, "arms": {"a": {"click": 0}}, "segment": "pro"}]}, ["changes[0].segment"]),
     ],
 )
 def test_every_error_has_its_path(fields: dict[str, Any], paths: list[str]) -> None:
@@ -100,15 +107,41 @@ def test_a_change_moves_what_it_names_and_nothing_else() -> None:
     )
     first, second, third = epochs(drifting)
     assert [e.start for e in (first, second, third)] == [0, 300, 500]
-    assert (second.means[0, 0], second.means[0, 1], second.sds[0, 1]) == (0.9, 9, 0.5)
-    np.testing.assert_array_equal(second.means[1:], first.means[1:])  # drawn means stay as drawn
-    np.testing.assert_array_equal(third.means[:, :2], second.means[:, :2])
-    np.testing.assert_array_equal(third.means[:, 2], 1)
+    assert (second.means[0, 0, 0], second.means[0, 0, 1], second.sds[0, 0, 1]) == (0.9, 9, 0.5)
+    np.testing.assert_array_equal(second.means[0, 1:], first.means[0, 1:])  # drawn means stay as drawn
+    np.testing.assert_array_equal(third.means[0, :, :2], second.means[0, :, :2])
+    np.testing.assert_array_equal(third.means[0, :, 2], 1)
 
 
 def test_changes_after_the_horizon_never_come() -> None:
     drifting = world(changes=[{"at": 300, "arms": {"a": {"click": 0.9}}}])
     assert [e.start for e in epochs(drifting, 300)] == [0]
+
+
+SEGMENTED = {"segments": {"pro": {"share": 0.3, "arms": {"a": {"click": 0.5}}}}}
+
+
+def test_a_segment_is_as_the_rest_but_for_what_it_says() -> None:
+    found = world(**SEGMENTED)
+    assert (found.segments, found.shares) == (("other", "pro"), (0.7, 0.3))
+    (first,) = epochs(found)
+    assert first.means[:, 0, 0].tolist() == [0.1, 0.5]
+    np.testing.assert_array_equal(first.means[0, 1:], first.means[1, 1:])  # one draw for both
+    np.testing.assert_array_equal(first.means[0, :, 1:], first.means[1, :, 1:])
+
+
+def test_a_change_may_be_of_one_segment_or_of_all() -> None:
+    changes = [{"at": 10, "arms": {"b": {"click": 0.9}}, "segment": "pro"}, {"at": 20, "arms": {"a": {"pages": 7}}}]
+    _, second, third = epochs(world(**SEGMENTED, changes=changes))
+    assert second.means[1, 1, 0] == 0.9 != second.means[0, 1, 0]
+    assert third.means[:, 0, 2].tolist() == [7, 7]
+    assert third.means[:, 0, 0].tolist() == [0.1, 0.5]
+
+
+def test_a_new_arm_is_new_in_every_segment() -> None:
+    found = epochs(world(segments={"pro": {"share": 0.3}}, retire=0.01, arms={"*": ARMS["*"]}))
+    for epoch in found:
+        np.testing.assert_array_equal(epoch.means[0], epoch.means[1])
 
 
 def test_retirements_come_at_their_rate_and_replace_one_arm_each() -> None:
@@ -118,15 +151,15 @@ def test_retirements_come_at_their_rate_and_replace_one_arm_each() -> None:
     arms = np.bincount([e.replaced[0] for e in found[1:]], minlength=3)
     assert arms == pytest.approx(333, abs=3 * 333**0.5)
     for before, after in pairwise(found):
-        changed = np.flatnonzero(before.means[:, 0] != after.means[:, 0])
+        changed = np.flatnonzero(before.means[0, :, 0] != after.means[0, :, 0])
         assert changed.tolist() == list(after.replaced)
 
 
 def test_new_arms_follow_the_prior_of_the_stage_in_force() -> None:
     drifting = world(retire=0.02, arms={"*": ARMS["*"]}, changes=[{"at": 50_000, "arms": {"*": {"click": {"beta": [30, 10]}}}}])
     found = epochs(drifting, 100_000)
-    early = [e.means[e.replaced[0], 0] for e in found if e.replaced and e.start < 50_000]
-    late = [e.means[e.replaced[0], 0] for e in found if e.replaced and e.start > 50_000]
+    early = [e.means[0, e.replaced[0], 0] for e in found if e.replaced and e.start < 50_000]
+    late = [e.means[0, e.replaced[0], 0] for e in found if e.replaced and e.start > 50_000]
     assert np.mean(early) == pytest.approx(0.1, abs=0.01)
     assert np.mean(late) == pytest.approx(0.75, abs=0.01)
 
