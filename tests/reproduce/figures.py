@@ -14,6 +14,7 @@ __all__ = ["FIGURES", "draw"]
 
 BAND_ERRORS = 2.0
 RUNS = 40
+BATCHES = (10, 100, 1000)
 
 
 def draw(found: Sequence[Found], seed: int, directory: Path) -> dict[str, str]:
@@ -30,7 +31,7 @@ def draw(found: Sequence[Found], seed: int, directory: Path) -> dict[str, str]:
 def low_clicks(_found: Sequence[Found], seed: int) -> list[Panel]:
     """Thompson by batch, and beside the index policies at batches of 1000."""
     experiment, world = bernoulli(10), {"arms": rates(LOW_CLICKS)}
-    by_batch = [(f"B = {b}", outcome(experiment, world, Plan(20_000, b, seed), RUNS)) for b in (10, 100, 1000)]
+    by_batch = [(f"B = {b}", outcome(experiment, world, Plan(20_000, b, seed), RUNS)) for b in BATCHES]
     thompson = ("thompson", by_batch[-1][1])
     others = [(name, outcome(experiment, world, Plan(20_000, 1000, seed), RUNS, name)) for name in BASELINES]
     return [_regret("Thompson, ten low-click arms", by_batch), _regret("Batches of 1000", [thompson, *others])]

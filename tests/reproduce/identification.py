@@ -60,7 +60,7 @@ def _stopping() -> list[Study]:
             partial(stopping_time, batch=1),
             60,
             0,
-            300.0,
+            530.0,
         ),
         Study(
             "track-and-stop-500",
@@ -69,8 +69,8 @@ def _stopping() -> list[Study]:
             (batched, right, decided),
             partial(stopping_time, batch=500),
             600,
-            40,
-            10.0,
+            60,
+            15.0,
         ),
     ]
 

@@ -121,7 +121,7 @@ def _low_clicks() -> list[Study]:
         ("draw by draw", low_clicks_each, 1, 400, 0, 15.0),
         ("through decide", low_clicks_decide, 1, 12, 0, 120.0),
         ("through decide", low_clicks_decide, 10, 60, 0, 60.0),
-        ("draw by draw", low_clicks_each, 100, 400, 100, 3.0),
+        ("draw by draw", low_clicks_each, 100, 400, 60, 4.0),
         ("through decide", low_clicks_decide, 100, 200, 4, 20.0),
         ("through decide", low_clicks_decide, 1000, 400, 40, 6.0),
     ]
@@ -174,7 +174,7 @@ def _drift() -> list[Study]:
         compute = partial(drift_each if each else drift_decide, policy=policy, batch=batch)
         how = "draw by draw" if each else "through decide"
         name = f"drift-{policy.replace(' ', '-')}-{batch}"
-        studies.append(Study(name, SECTION, how, (row,), compute, 200, 0 if each else 20, 20.0))
+        studies.append(Study(name, SECTION, how, (row,), compute, 200, 0 if each else 10, 15.0))
     return studies
 
 

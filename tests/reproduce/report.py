@@ -79,10 +79,18 @@ def as_markdown(found: Sequence[Found], seed: int, figures: Mapping[str, str]) -
     parts = [INTRODUCTION.format(seed=seed, sure=SURE, **counts)]
     for section in dict.fromkeys(named(one.study).section for one in found):
         lines = [_line(one, *judgement) for one in found if named(one.study).section == section for judgement in one.verdicts()]
-        notes = dict.fromkeys(row.note for one in found if named(one.study).section == section for row in named(one.study).rows)
-        parts.append("\n".join([f"## {section}\n", HEAD, *lines, "", *(f"- {note}" for note in notes if note), ""]))
+        notes = dict.fromkeys(note for one in found if named(one.study).section == section for note in _notes(one))
+        parts.append("\n".join([f"## {section}\n", HEAD, *lines, "", *(f"- {note}" for note in notes), ""]))
     parts += [f"![{title}]({path})\n" for title, path in figures.items()]
     return "\n".join(parts)
+
+
+def _notes(found: Found) -> Iterator[str]:
+    for row, _, verdict in found.verdicts():
+        if row.note:
+            yield row.note
+        if verdict == "NOT reproduced":
+            yield f"Not reproduced: {row.what}. {row.differs or 'Why is not known.'}"
 
 
 def _line(found: Found, row: Row, ours: Estimate, verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from allocator.simulate import Estimate
 
-__all__ = ["SURE", "Answer", "Row", "Study", "Verdict", "exactly", "judged"]
+__all__ = ["SURE", "Answer", "Row", "Study", "Verdict", "exactly", "failed", "judged"]
 
 SURE = 2.0
 """Standard errors of ours that a number may lie beyond its tolerance."""
@@ -32,7 +32,8 @@ class Row:
     relation : whether ours should equal it, be at most it, or be at least it.
     source : where it is from.
     standing : R recalled from the paper, S simulated before, V read or executed in the source, C computed.
-    note : what a reader should know of it: why ours differs, or what was chosen where the source is silent.
+    note : what a reader should know of it, such as what was chosen where the source is silent.
+    differs : why ours is not the published number, where that is known; such a row fails no run.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Row:
     standing: Literal["R", "S", "V", "C"]
     relation: Literal["=", "≤", "≥"] = "="
     note: str = ""
+    differs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +85,8 @@ def judged(row: Row, ours: Estimate, sure: float = SURE) -> Verdict:
         return "NOT reproduced"
     hidden = row.relation == "=" and ours.standard_error > max(row.tolerance, 0.1 * abs(row.published))
     return "too few runs to tell" if hidden else "reproduced"
+
+
+def failed(row: Row, ours: Estimate) -> bool:
+    """Whether the number is not reproduced and nobody knows why."""
+    return judged(row, ours) == "NOT reproduced" and not row.differs

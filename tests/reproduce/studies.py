@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.reproduce import policies
+from tests.reproduce import identification, planning, policies
 from tests.reproduce.rows import Study
 
 __all__ = ["STUDIES", "named"]
 
-STUDIES: tuple[Study, ...] = (*policies.STUDIES,)
+MODULES = (policies, identification, planning)
+STUDIES: tuple[Study, ...] = tuple(study for module in MODULES for study in module.STUDIES)
 
 
 def named(name: str) -> Study:
