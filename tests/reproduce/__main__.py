@@ -40,9 +40,8 @@ def main(arguments: list[str]) -> int:
             bar.advance(task)
             for row, ours, verdict in one.verdicts():
                 error = f" ± {ours.standard_error:.3g}" if ours.standard_error else ""
-                bar.print(
-                    f"{one.study}: {row.what}: {row.published:g}, ours {ours.value:.6g}{error}: {verdict} ({one.seconds:.0f} s)"
-                )
+                published = f"{row.relation} {row.published:g}"
+                bar.print(f"{one.study}: {row.what} {published}, ours {ours.value:.6g}{error}: {verdict} ({one.seconds:.0f} s)")
     ordered = [found[study.name] for study in studies]
     if not options.quick and not options.only:
         from tests.reproduce.figures import draw  # noqa: PLC0415  needs Matplotlib, which the figures alone need

@@ -58,9 +58,9 @@ def _stopping() -> list[Study]:
             "through decide",
             (paper, before, right, decided),
             partial(stopping_time, batch=1),
-            60,
+            50,
             0,
-            530.0,
+            450.0,
         ),
         Study(
             "track-and-stop-500",
