@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak kafka schema
+.PHONY: help demo test check bench soak reproduce kafka schema
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## watch traffic move to the best model, on an embedded broker, in about a minute
 	@$(BIN)/allocator demo $(ARGS)
@@ -30,11 +30,14 @@ check: $(VENV)/.installed-dev ## lint, format, types, the import rule, checked-i
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit/test_schema.py
 
-bench: $(VENV)/.installed-dev ## measure the worker beside Kafka Streams, quixstreams and Faust; ARGS=restart, latency or cost
+bench: $(VENV)/.installed-dev ## measure the worker beside its peers; ARGS=restart, latency, cost, decide, quadrature or simulate
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(VENV)/.installed-dev ## load, kills, outages and exact checks for MINUTES (5), then a report
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
+reproduce: $(VENV)/.installed-dev ## published numbers beside ours, into docs/reproduction.md, in a quarter of an hour
+	@$(BIN)/python -m tests.reproduce $(ARGS)
 
 kafka: $(VENV)/.installed ## run a local Kafka broker on localhost:9092 until ctrl-C
 	@exec $(BIN)/python deploy/kafka/broker.py $(ARGS)
