@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from streams.join.sweep import Sweep
 from streams.records import Exposure, Reward
 from streams.state.store import escape
 
-__all__ = ["Partition", "events_of", "experiment", "exposure", "reward"]
+__all__ = ["Partition", "events_of", "experiment", "exposure", "reward", "take_anyhow"]
 
 
 def experiment(name: str = "chat", **changes: object) -> Experiment:
@@ -69,13 +70,20 @@ class Partition:
         self.fold.restore(lambda prefix: iter(sorted((k, v) for k, v in self.stored.items() if k.startswith(prefix))))
 
     def chunk(self, *events: Exposure | Reward, sweep: int = 0) -> Partition:
-        """Fold the events as one chunk and store what changed; `sweep` records are looked at first."""
+        """Fold the events as one chunk, in one batch of each topic; `sweep` records are looked at first."""
+        exposures = events_of([e for e in events if isinstance(e, Exposure)])
+        return self.take([exposures], [events_of([e for e in events if isinstance(e, Reward)])], sweep=sweep)
+
+    def take(self, exposures: Sequence[Events], rewards: Sequence[Events], sweep: int = 0) -> Partition:
+        """Fold the batches as one chunk and store what changed."""
         horizon_s = max(plan.horizon_s for plan in self.fold.plans.values())
         self.fold.evict(self.sweep.stale(self.fold.watermark, horizon_s, sweep) if sweep else [])
-        units = {event.unit.encode() for event in events}
+        units = {key for batch in [*exposures, *rewards] for key in batch.keys}
         self.fold.begin({unit: self.stored.get(escape(unit)) for unit in units})
-        self.fold.exposures(events_of([e for e in events if isinstance(e, Exposure)]))
-        self.fold.rewards(events_of([e for e in events if isinstance(e, Reward)]))
+        for batch in exposures:
+            self.fold.exposures(batch)
+        for batch in rewards:
+            self.fold.rewards(batch)
         keys, values, _ = self.fold.end()
         for key, value in zip(keys, values, strict=True):
             if value is None:
@@ -107,3 +115,17 @@ class Partition:
             if reason:
                 found.append(f"{name}: {reason}")
         return found
+
+
+def take_anyhow(partition: Partition, exposures: Sequence[Events], rewards: Sequence[Events], rng: random.Random) -> Partition:
+    """Fold both logs, batch by batch in their order. How they are interleaved, where chunks end, when the worker dies and how
+    far the sweep has come is chance."""
+    xs, rs = list(exposures), list(rewards)
+    often = rng.choice([1, 3, 100])
+    while xs or rs:
+        n, m = (rng.choice([0, 0, 1, often]) for _ in range(2))
+        partition.take(xs[:n], rs[:m], sweep=rng.choice([0, 0, 1, 100]))
+        del xs[:n], rs[:m]
+        if rng.random() < 0.3:
+            partition.restart()  # the next walk begins at once, too
+    return partition

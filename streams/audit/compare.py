@@ -179,13 +179,18 @@ def _unit_fields(unit: Unit | Unreadable | None) -> dict[str, Any]:
     if isinstance(unit, Unreadable):
         return {"record": str(unit)}
     fields: dict[str, Any] = {"deadline": unit.deadline}
-    for experiment, entry in unit.entries.items():
-        fields[f"{experiment}: cell"] = _cell_name(entry.cell)
-        for name in ("ts", "exposure_id", "weight", "values"):
-            fields[f"{experiment}: {name}"] = getattr(entry, name)
-    for reward_id, reward in unit.rewards.items():
-        fields[f"reward {reward_id}: of"] = ", ".join(filter(None, reward.of))
-        fields[f"reward {reward_id}: ts"], fields[f"reward {reward_id}: value"] = reward.ts, reward.value
+    for experiment, lives in unit.entries.items():
+        for n, entry in enumerate(lives):
+            life = experiment + (f", life {n + 1}" if n else "")
+            fields[f"{life}: cell"] = _cell_name(entry.cell)
+            for name in ("ts", "exposure_id", "weight", "values"):
+                fields[f"{life}: {name}"] = getattr(entry, name)
+    for reward_id, rewards in unit.rewards.items():
+        for reward in rewards:
+            named = f"reward {reward_id}" + (f" of {reward.ts!r}" if reward.renamed else "")
+            fields[f"{named}: of"] = ", ".join(filter(None, reward.of))
+            for name in ("ts", "value", "mark"):
+                fields[f"{named}: {name}"] = getattr(reward, name)
     return fields
 
 

@@ -1,11 +1,13 @@
 """One partition's state in words that do not depend on how it came about: numbers of cells and kinds become names.
 
-What cannot be read is a value, too: a state that was damaged is what an audit is for. A unit whose deadline the partition's event
-time has passed is as good as forgotten, whether the sweep has come by or not; rewards that waited in it are unmatched.
+What cannot be read is a value, too: a state that was damaged is what an audit is for. What no event can concern any more at the
+partition's event time is as good as forgotten, be it a unit or one of its lives, whether the sweep has come by or not; rewards
+that waited are unmatched.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -15,10 +17,11 @@ from allocator.experiment import Experiment
 from streams.join.account import COUNTS_PREFIX
 from streams.join.cells import CELL_PREFIX, CellName
 from streams.join.fold import MARKS_KEY
-from streams.join.kinds import KIND_PREFIX
+from streams.join.kinds import KIND_PREFIX, Kind
 from streams.join.outcomes import OUTCOMES, Outcome
+from streams.join.plan import Plan
 from streams.join.sweep import UNITS_FROM
-from streams.join.units import unpack
+from streams.join.units import AT, DEADLINE, ENTRIES, KIND, REWARDS, Record, forget, is_spent, outcome_of, unpack
 
 __all__ = ["KindName", "Records", "State", "Unit", "Unreadable"]
 
@@ -63,34 +66,39 @@ class Entry(NamedTuple):
 
 
 class Reward(NamedTuple):
-    """What is kept of the rewards under one id."""
+    """What is kept of the rewards under one id. `mark`: what its topic had reached, if the reward came long after its ts."""
 
     of: KindName
     ts: float
     value: float
+    mark: float | None = None
+    renamed: bool = False
+    """Whether the id is another reward's by now."""
 
 
 class Unit(NamedTuple):
-    """One unit's record: entries by experiment, rewards by id."""
+    """One unit's record: entries by experiment, a life each; rewards by id, the one that has it last."""
 
     deadline: float
-    entries: dict[str, Entry]
-    rewards: dict[str, Reward]
+    entries: dict[str, list[Entry]]
+    rewards: dict[str, list[Reward]]
 
 
 class State:
     """What the records of one partition say. `units` is read from them as asked, everything else at once."""
 
     def __init__(self, records: Records, specs: Mapping[str, Experiment]) -> None:
-        self._records, self._specs = records, specs
+        self._records = records
+        self._plans = {name: Plan.of(spec) for name, spec in specs.items()}
         self.cells: dict[CellName | bytes, list[int] | Unreadable] = {}
         """Sums by cell; a cell that cannot be read stands under its key."""
         self.counts: dict[str, list[int] | Unreadable] = {}
-        """Events by outcome and experiment. Right once all `units` were read: those that are past their deadline count."""
+        """Events by outcome and experiment. Right once all `units` were read: what is forgotten only then counts, too."""
         self.marks: tuple[float, float] | Unreadable = (0.0, 0.0)
         """Event time reached by exposures and by rewards."""
         self._names: dict[int, CellName] = {}
-        self._kinds: dict[int, KindName] = {}
+        self._experiments: dict[int, str] = {}
+        self._kinds: dict[int, Kind] = {}
         self._read()
 
     def _read(self) -> None:
@@ -100,12 +108,15 @@ class State:
                 self.cells[key] = found
             else:
                 name, sums = found
-                self._names[int.from_bytes(key[len(CELL_PREFIX) :], "big")] = name
+                cell = int.from_bytes(key[len(CELL_PREFIX) :], "big")
+                self._names[cell], self._experiments[cell] = name, name.experiment
                 self.cells[name if name not in self.cells else key] = sums
         for key, value in self._records.scan(KIND_PREFIX):
             kind = _tried(_kind, value)
             if isinstance(kind, KindName):  # without it, the units that have such rewards cannot be read
-                self._kinds[int.from_bytes(key[len(KIND_PREFIX) :], "big")] = kind
+                number = int.from_bytes(key[len(KIND_PREFIX) :], "big")
+                self._kinds[number] = Kind(number, *kind)
+                self._kinds[number].refresh(self._plans.values())
         for key, value in self._records.scan(COUNTS_PREFIX):
             self.counts[key[len(COUNTS_PREFIX) :].decode(errors="replace")] = _tried(_counts, value)
         for _, value in self._records.scan(MARKS_KEY):
@@ -114,33 +125,58 @@ class State:
     def units(self, watermark: float) -> Iterator[tuple[bytes, Unit | Unreadable]]:
         """Every unit that is not forgotten at that event time, in the order of their keys."""
         for key, value in self._records.scan_from(UNITS_FROM):
-            unit = _tried(self._unit, value)
-            if isinstance(unit, Unreadable) or unit.deadline >= watermark:
+            unit = _tried(lambda value: self._unit(value, watermark), value)
+            if unit is not None:
                 yield key, unit
-            else:
-                self._give_up(unit)
 
-    def _unit(self, value: bytes) -> Unit:
-        deadline, stored, rewards = unpack(value)
-        if not (isinstance(stored, list) and isinstance(rewards, dict)):  # empty, one can be taken for the other
+    def _unit(self, value: bytes, watermark: float) -> Unit | None:
+        record = unpack(value)
+        unit = self._named(record)
+        if record[DEADLINE] >= watermark and not is_spent(record, watermark, self._experiments, self._kinds, self._plans):
+            return unit
+        before = self._outcomes(record)
+        if record[DEADLINE] < watermark:
+            self._give_up(before)
+            return None
+        forget(record, watermark, self._experiments, self._kinds, self._plans)
+        self._give_up(before - self._outcomes(record))
+        return self._named(record)
+
+    def _named(self, record: Record) -> Unit:
+        deadline, entries, rewards = record
+        if not (isinstance(entries, list) and isinstance(rewards, dict)):  # empty, one can be taken for the other
             raise TypeError("a unit's record")
-        entries = {}
-        for cell, *rest in stored:
+        unit = Unit(deadline, {}, {})
+        for cell, *rest in entries:
             name = self._names[cell]
-            entries[name.experiment] = Entry(name, *rest)
-        return Unit(deadline, entries, {i: Reward(self._kinds[kind], ts, worth) for i, (kind, ts, worth) in rewards.items()})
+            unit.entries.setdefault(name.experiment, []).append(Entry(name, *rest))
+        for id_, reward in rewards.items():
+            renamed = not isinstance(id_, str)
+            if renamed and id_[1:] != (reward[AT], reward[KIND]):
+                raise ValueError("a reward under another's key")
+            under = unit.rewards.setdefault(id_[0] if renamed else id_, [])
+            under.append(self._reward(*reward, renamed=renamed))
+        for under in unit.rewards.values():
+            under.sort(key=lambda reward: (not reward.renamed, reward.ts, reward.of))
+        return unit
 
-    def _give_up(self, unit: Unit) -> None:
-        """As `Fold` does when it forgets a unit."""
-        for reward in unit.rewards.values():
-            counts = self.counts.get(reward.of.experiment)
-            if isinstance(counts, list) and not any(self._wants(name, reward.of) for name in unit.entries):
-                counts[Outcome.REWARD_WAITING] -= 1
-                counts[Outcome.REWARD_UNMATCHED] += 1
+    def _reward(self, number: int, ts: float, value: float, mark: float | None = None, *, renamed: bool) -> Reward:
+        kind = self._kinds[number]
+        return Reward(KindName(kind.metric, kind.experiment), ts, value, mark, renamed)
 
-    def _wants(self, name: str, kind: KindName) -> bool:
-        spec = self._specs.get(name)
-        return spec is not None and kind.metric in spec.metrics and kind.experiment in ("", name)
+    def _outcomes(self, record: Record) -> Counter[tuple[str, Outcome]]:
+        """As `Account` counts them."""
+        rewards = ((self._kinds[reward[KIND]], reward) for reward in record[REWARDS].values())
+        entries, of = record[ENTRIES], self._experiments
+        return Counter((kind.experiment, outcome_of(entries, of, kind, reward)) for kind, reward in rewards)
+
+    def _give_up(self, outcomes: Counter[tuple[str, Outcome]]) -> None:
+        """As `Account` does when it forgets rewards that wait."""
+        for (experiment, outcome), n in outcomes.items():
+            counts = self.counts.get(experiment)
+            if outcome is Outcome.REWARD_WAITING and isinstance(counts, list):
+                counts[Outcome.REWARD_WAITING] -= n
+                counts[Outcome.REWARD_UNMATCHED] += n
 
 
 def _tried(read: Callable[[bytes], T], value: bytes) -> T | Unreadable:

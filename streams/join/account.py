@@ -18,7 +18,21 @@ from streams.join.kinds import KIND_PREFIX, Kind, Kinds
 from streams.join.outcomes import OUTCOMES, Outcome
 from streams.join.plan import MetricPlan, Plan
 from streams.join.slots import Slot
-from streams.join.units import CELL, ENTRIES, REWARDS, Entry, Record, W, Y, outcome_of, values_of
+from streams.join.units import (
+    CELL,
+    ENTRIES,
+    KIND,
+    REWARDS,
+    Entry,
+    Record,
+    W,
+    Y,
+    forget,
+    is_spent,
+    outcome_of,
+    values_of,
+)
+from streams.join.units import Reward as StoredReward
 from streams.records import COUNTERS, Exposure
 
 __all__ = ["COUNTS_PREFIX", "Account"]
@@ -96,13 +110,13 @@ class Account:
             kind.in_cell[cell] = wanted
         return wanted
 
-    def put_reward(self, key: bytes, record: Record, reward_id: str, reward: tuple[int, float, float]) -> None:
+    def put_reward(self, key: bytes, record: Record, reward_id: str, reward: StoredReward) -> None:
         """A further or a corrected reward. What becomes of the unit's others does not depend on it."""
         former = record[REWARDS].get(reward_id)
         record[REWARDS][reward_id] = reward
-        for n, (number, ts, value) in ((1, reward), (-1, former)) if former else ((1, reward),):
-            kind = self.kinds.all[number]
-            self.counts_of(kind.experiment)[outcome_of(record[ENTRIES], self.experiment_of, kind, ts, value)] += n
+        for n, stored in ((1, reward), (-1, former)) if former else ((1, reward),):
+            kind = self.kinds.all[stored[KIND]]
+            self.counts_of(kind.experiment)[outcome_of(record[ENTRIES], self.experiment_of, kind, stored)] += n
         self._unsettled[key] = record, None
 
     def revise(self, key: bytes, record: Record, change: Callable[[], Any]) -> None:
@@ -114,11 +128,7 @@ class Account:
     def settle(self) -> None:
         """Bring counters and sums to what the events of the records that were changed now amount to."""
         for record, before in self._unsettled.values():
-            self._bring(record)
-            if before is not None:
-                after = self._outcomes(record)
-                for experiment, outcome in before.keys() | after.keys():
-                    self.counts_of(experiment)[outcome] += after[experiment, outcome] - before[experiment, outcome]
+            self._settle(record, before)
         self._unsettled.clear()
 
     def leave(self, entry: Entry) -> None:
@@ -137,11 +147,19 @@ class Account:
 
     def give_up(self, record: Record) -> None:
         """No exposure came for the rewards that still wait in a record that is going."""
-        for (experiment, outcome), n in self._outcomes(record).items():
-            if outcome is Outcome.REWARD_WAITING:
-                counts = self.counts_of(experiment)
-                counts[Outcome.REWARD_WAITING] -= n
-                counts[Outcome.REWARD_UNMATCHED] += n
+        self._give_up(self._outcomes(record))
+
+    def forget(self, key: bytes, record: Record, watermark: float) -> bool:
+        """Take out of a record what no event can concern any more; whether there was anything."""
+        given = record, watermark, self.experiment_of, self.kinds.all, self.plans
+        if not is_spent(*given):
+            return False
+        if key in self._unsettled:
+            self._settle(*self._unsettled.pop(key))
+        before = self._outcomes(record)
+        forget(*given)
+        self._give_up(before - self._outcomes(record))
+        return True
 
     def count_tallied(self, filled: Iterable[tuple[Slot, int]]) -> None:
         """Bring sums and counters to what the hot loops have only tallied, given the slots with how many units entered."""
@@ -152,22 +170,39 @@ class Account:
         for experiment, rewards in self.kinds.take_applied():
             self.counts_of(experiment)[Outcome.REWARD_APPLIED] += rewards
 
+    def _settle(self, record: Record, before: Tally | None) -> None:
+        self._bring(record)
+        if before is not None:
+            after = self._outcomes(record)
+            for experiment, outcome in before.keys() | after.keys():
+                self.counts_of(experiment)[outcome] += after[experiment, outcome] - before[experiment, outcome]
+
+    def _give_up(self, tally: Tally) -> None:
+        for (experiment, outcome), n in tally.items():
+            if outcome is Outcome.REWARD_WAITING:
+                counts = self.counts_of(experiment)
+                counts[Outcome.REWARD_WAITING] -= n
+                counts[Outcome.REWARD_UNMATCHED] += n
+
     def _outcomes(self, record: Record) -> Tally:
         entries, kinds = record[ENTRIES], self.kinds.all
         return Counter(
-            (kinds[kind].experiment, outcome_of(entries, self.experiment_of, kinds[kind], ts, value))
-            for kind, ts, value in record[REWARDS].values()
+            (kinds[reward[KIND]].experiment, outcome_of(entries, self.experiment_of, kinds[reward[KIND]], reward))
+            for reward in record[REWARDS].values()
         )
 
     def _bring(self, record: Record) -> None:
         """Bring every entry's metric vector, and with it the sums, to what the record says."""
-        for entry in record[ENTRIES]:
+        later: dict[str, list[Entry]] = {}
+        for entry in reversed(record[ENTRIES]):
             experiment = self.experiment_of[entry[CELL]]
             plan = self.plans.get(experiment)
-            if plan is None or entry[Y] is None:
+            if plan is None:
                 continue
-            wanted = values_of(entry, experiment, self.kinds.all, record[REWARDS], plan.layout.metrics)
-            self._move(entry, wanted)
+            lives = later.setdefault(experiment, [])
+            if entry[Y] is not None:
+                self._move(entry, values_of(entry, lives, experiment, self.kinds.all, record[REWARDS], plan.layout.metrics))
+            lives.append(entry)
 
     def _move(self, entry: Entry, wanted: list[int]) -> None:
         layout = self.plans[self.experiment_of[entry[CELL]]].layout

@@ -24,26 +24,30 @@ from streams.join.cells import CellName
 from streams.join.decode import DeadLetter, Events
 from streams.join.kinds import Kind
 from streams.join.outcomes import Outcome
-from streams.join.plan import Plan
+from streams.join.plan import ROUNDING_S, Plan
 from streams.join.slots import Slot, Slots
 from streams.join.units import (
+    AT,
     CELL,
     DEADLINE,
     ENTRIES,
     EXPOSURE_ID,
+    KIND,
     REWARDS,
     TS,
     Entry,
     Record,
     W,
     Y,
+    is_newer,
     pack,
     unpack,
 )
+from streams.join.units import Reward as StoredReward
 from streams.records import Exposure, Reward
 from streams.state.store import escape, escape_all
 
-__all__ = ["REWARDS_MAX", "WAITING_MAX", "Fold"]
+__all__ = ["LIVES_MAX", "REWARDS_MAX", "WAITING_MAX", "Fold"]
 
 MARKS_KEY = b"\x00marks"
 
@@ -52,6 +56,8 @@ REWARDS_MAX = 1024
 letters of them could never be used, and a unit that does not stop would write as many as it has events."""
 LARGE_BYTES = 4096
 """A stored record larger than this is unpacked once a chunk, however many events leave it as it is."""
+LIVES_MAX = 16
+"""Lives of a unit in one experiment that are kept for rewards which are behind. Of more, the first go before their time."""
 WAITING_MAX = 64
 """Rewards that may wait for a unit's first exposure."""
 
@@ -81,6 +87,9 @@ class Fold:
         self._changed: dict[bytes, Record] = {}
         self._large: dict[bytes, Record] = {}
         self._evicted: set[bytes] = set()
+        self._full: set[bytes] = set()
+        self._shortest_s = self._grace_s = 0.0
+        """The shortest horizon and the shortest grace of any experiment: an event less behind need not be looked at closer."""
 
     # -- specs -----------------------------------------------------------------------------------------------
 
@@ -88,6 +97,8 @@ class Fold:
         """Take over the current specs."""
         self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
         self.horizon_s = max((plan.horizon_s for plan in self.plans.values()), default=0.0)
+        self._shortest_s = min((plan.horizon_s for plan in self.plans.values()), default=0.0)
+        self._grace_s = min((plan.grace_s for plan in self.plans.values()), default=0.0)
         self._account.set_plans(self.plans)
         self._slots = Slots()
 
@@ -111,7 +122,7 @@ class Fold:
     def exposures(self, batch: Events[Exposure]) -> None:
         """Fold exposures in log order."""
         slots, changed, stored, mark = self._slots.met, self._changed, self._stored, self.exposures_mark
-        filled = self._slots.filled
+        filled, watermark, behind = self._slots.filled, self.watermark, mark - self._shortest_s + ROUNDING_S
         for i, (key, x) in enumerate(zip(batch.keys, batch.events, strict=True)):
             ts = x.ts
             slot = slots.get((x.experiment, x.segment, x.arm, x.holdback, x.propensity))
@@ -119,22 +130,21 @@ class Fold:
                 slot = self._slot(batch, i)
                 if slot is None:
                     continue
-            until = ts + slot.horizon_s
-            if until < mark:
+            if ts < behind and ts + slot.horizon_s < mark:
                 self._account.counts_of(x.experiment)[LATE_X] += 1
                 continue
             record = changed.get(key)
             if record is None:
                 value = stored[key]
                 if value is not None:
-                    record = self._load(key, value, mark)
+                    record = self._load(key, value, watermark)
                 else:
-                    changed[key] = [until, [[slot.cell, ts, x.exposure_id, slot.weight, [0] * slot.metrics]], {}]
+                    changed[key] = [ts + slot.keep_s, [[slot.cell, ts, x.exposure_id, slot.weight, [0] * slot.metrics]], {}]
                     if not slot.entered:
                         filled.append(slot)
                     slot.entered += 1
                     continue
-            self._expose(key, record, slot, x, until)
+            self._expose(key, record, slot, x)
         self._account.settle()
         self.exposures_mark = max(mark, batch.mark)
         self._count_dead(batch.dead, self.dead_exposures, DEAD_X)
@@ -143,6 +153,7 @@ class Fold:
         """Fold rewards in log order."""
         kind_of, changed, stored, mark = self._account.kinds.wanted, self._changed, self._stored, self.rewards_mark
         hot, filled = self.cells.hot, self._account.kinds.filled
+        watermark, behind = self.watermark, mark - self._grace_s + ROUNDING_S
         for i, (key, r) in enumerate(zip(batch.keys, batch.events, strict=True)):
             kind = kind_of.get((r.metric, r.experiment)) or self._kind(batch, i)
             if kind is None:
@@ -151,22 +162,21 @@ class Fold:
             if value and (not kind.least <= value <= kind.most or (kind.whole and value % 1)):
                 self._refuse_reward(batch, i, kind.experiment, f"value: {value!r}: expected {kind.domain()}")
                 continue
-            until = ts + kind.horizon_s
-            if until < mark:
-                self._account.counts_of(kind.experiment)[LATE_R] += 1
+            if ts < behind and ts + kind.grace_s < mark:
+                self._belated(batch, i, kind)
                 continue
             record = changed.get(key)
             if record is None:
                 packed = stored[key]
-                record = [0.0, [], {}] if packed is None else self._load(key, packed, mark)
+                record = [0.0, [], {}] if packed is None else self._load(key, packed, watermark)
             deadline, entries, rewards = record
             if r.reward_id in rewards:
-                self._reward_again(key, record, kind.number, r)
+                self._reward_again(batch, i, kind, record, (kind.number, ts, value))
                 continue
-            if len(rewards) >= WAITING_MAX and (not entries or len(rewards) >= REWARDS_MAX):
-                self._too_many(batch, i, kind, record)
+            if len(rewards) >= WAITING_MAX and self._has_no_room(batch, i, kind, record):
                 continue
             changed[key] = record
+            until = ts + kind.keep_s
             if until > deadline:
                 record[DEADLINE] = until
             if len(entries) == 1:
@@ -204,7 +214,7 @@ class Fold:
         keys.append(MARKS_KEY)
         values.append(msgspec.json.encode((self.exposures_mark, self.rewards_mark)))
         touched = self._account.drain(keys, values)
-        self._changed, self._large, self._stored, self._evicted = {}, {}, {}, set()
+        self._changed, self._large, self._stored, self._evicted, self._full = {}, {}, {}, set(), set()
         return keys, values, touched
 
     def take_dead(self) -> tuple[list[DeadLetter], list[DeadLetter]]:
@@ -238,25 +248,30 @@ class Fold:
         period = x.ts // plan.period_s
         cell = self._account.cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
         weight = inverse_propensity(x.propensity)
-        return self._slots.add(x, Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.period_s, period))
+        return self._slots.add(x, Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.keep_s, plan.period_s, period))
 
-    def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure, until: float) -> None:
+    def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure) -> None:
         """An exposure of a unit that has a record."""
-        for entry in record[ENTRIES]:
+        entries, lived = record[ENTRIES], 0
+        for entry in entries:
             if self._account.experiment_of[entry[CELL]] == x.experiment:
-                self._expose_again(key, record, entry, slot.cell, x)
-                return
+                if entry[TS] + slot.horizon_s >= self.exposures_mark:
+                    self._expose_again(key, record, entry, slot.cell, x)
+                    return
+                lived += 1
+        if lived:  # former lives stay for the rewards they may yet get
+            self._account.forget(key, record, self.watermark if lived < LIVES_MAX else self.exposures_mark)
         entry = [slot.cell, x.ts, x.exposure_id, slot.weight, [0] * slot.metrics]
         self._changed[key] = record
-        self._extend(record, until)
+        self._extend(record, x.ts + slot.keep_s)
         self._slots.enter(slot)
         if record[REWARDS]:
-            self._account.revise(key, record, partial(record[ENTRIES].append, entry))
+            self._account.revise(key, record, partial(entries.append, entry))
         else:
-            record[ENTRIES].append(entry)
+            entries.append(entry)
 
     def _expose_again(self, key: bytes, record: Record, entry: Entry, cell: int, x: Exposure) -> None:
-        """The unit has an exposure in this experiment already."""
+        """The unit's life in this experiment has an exposure already."""
         counts = self._account.counts_of(x.experiment)
         weight = inverse_propensity(x.propensity)
         if entry[:Y] == [cell, x.ts, x.exposure_id, weight]:
@@ -275,7 +290,7 @@ class Fold:
         counts[REPEATED_X] += 1
         if (x.ts, x.exposure_id, now.segment, weight) < (entry[TS], entry[EXPOSURE_ID], was.segment, entry[W]):
             self._changed[key] = record
-            self._extend(record, x.ts + self.plans[x.experiment].horizon_s)
+            self._extend(record, x.ts + self.plans[x.experiment].keep_s)
             self._account.revise(key, record, partial(self._account.replace, entry, cell, x, weight))
 
     def _kind(self, batch: Events[Reward], i: int) -> Kind | None:
@@ -286,31 +301,50 @@ class Fold:
             self._unwanted(batch, i)
         return kind
 
-    def _reward_again(self, key: bytes, record: Record, kind_id: int, r: Reward) -> None:
-        """The id is known: an exact repeat, an older version, or a correction."""
-        rewards = record[REWARDS]
-        kind, ts, value = rewards[r.reward_id]
-        experiment = self._account.kinds.all[kind_id].experiment
-        self._account.counts_of(experiment)[DUPLICATE_R] += 1
-        if (r.ts, r.value, kind_id) != (ts, value, kind) and self._newer(r, kind_id, ts, value, kind):
-            self._changed[key] = record
-            self._extend(record, r.ts + self._account.kinds.all[kind_id].horizon_s)
-            self._account.put_reward(key, record, r.reward_id, (kind_id, r.ts, r.value))
+    def _belated(self, batch: Events[Reward], i: int, kind: Kind) -> None:
+        """A reward more than the grace behind its topic: late, or kept with the mark, which tells whose life was over."""
+        key, r, mark = batch.keys[i], batch.events[i], self.rewards_mark
+        if r.ts + kind.horizon_s < mark:
+            self._account.counts_of(kind.experiment)[LATE_R] += 1
+            return
+        record = self._changed.get(key)
+        if record is None:
+            packed = self._stored[key]
+            record = [0.0, [], {}] if packed is None else self._load(key, packed, self.watermark)
+        reward = (kind.number, r.ts, r.value, mark)
+        if r.reward_id in record[REWARDS]:
+            self._reward_again(batch, i, kind, record, reward)
+        elif len(record[REWARDS]) < WAITING_MAX or not self._has_no_room(batch, i, kind, record):
+            self._keep(key, record, kind, r.reward_id, reward)
 
-    def _newer(self, r: Reward, kind_id: int, ts: float, value: float, kind: int) -> bool:
-        """Ties are broken by value, then by what the reward is of; by its names, since a kind's number depends on arrival."""
-        mine, theirs = self._account.kinds.all[kind_id], self._account.kinds.all[kind]
-        return (r.ts, r.value, mine.metric, mine.experiment) > (ts, value, theirs.metric, theirs.experiment)
+    def _reward_again(self, batch: Events[Reward], i: int, kind: Kind, record: Record, reward: StoredReward) -> None:
+        """The id is known: an exact repeat, an older version, a correction, or another reward after the first one's horizon."""
+        key, id_, rewards = batch.keys[i], batch.events[i].reward_id, record[REWARDS]
+        former, kinds = rewards[id_], self._account.kinds.all
+        number, ts = former[KIND], former[AT]
+        if ts + kinds[number].horizon_s >= self.rewards_mark:
+            self._account.counts_of(kind.experiment)[DUPLICATE_R] += 1
+            if is_newer(reward, former, kinds):
+                self._keep(key, record, kind, id_, reward)
+        elif len(rewards) < WAITING_MAX or not self._has_no_room(batch, i, kind, record):
+            if id_ in rewards:
+                rewards[id_, ts, number] = rewards.pop(id_)
+            self._keep(key, record, kind, id_, reward)
+
+    def _keep(self, key: bytes, record: Record, kind: Kind, reward_id: str, reward: StoredReward) -> None:
+        self._changed[key] = record
+        self._extend(record, reward[AT] + kind.keep_s)
+        self._account.put_reward(key, record, reward_id, reward)
 
     # -- small things ----------------------------------------------------------------------------------------
 
-    def _load(self, key: bytes, value: bytes, mark: float) -> Record:
+    def _load(self, key: bytes, value: bytes, watermark: float) -> Record:
         record: Record | None = self._large.get(key)
         if record is None:
             record = unpack(value)
             if len(value) > LARGE_BYTES:
                 self._large[key] = record
-        if record[DEADLINE] >= mark:
+        if record[DEADLINE] >= watermark:
             return record
         if escape(key) not in self._evicted:
             self._account.give_up(record)
@@ -323,14 +357,22 @@ class Fold:
         """The record is of use at least until then."""
         record[DEADLINE] = max(record[DEADLINE], until)
 
-    def _too_many(self, batch: Events[Reward], i: int, kind: Kind, record: Record) -> None:
-        """A reward for which the record has no room. What waits for an exposure could be used later: a dead letter."""
+    def _has_no_room(self, batch: Events[Reward], i: int, kind: Kind, record: Record) -> bool:
+        """Whether a further reward is too many. It is then counted; or, as what waits could be used later, refused."""
+        key, rewards = batch.keys[i], record[REWARDS]
+        if key not in self._full:  # once a chunk: every reward is looked at
+            self._full.add(key)
+            if self._account.forget(key, record, self.watermark):
+                self._changed[key] = record
+        if len(rewards) < (REWARDS_MAX if record[ENTRIES] else WAITING_MAX):
+            return False
         if record[ENTRIES]:
             self._account.counts_of(kind.experiment)[Outcome.REWARD_OVERFLOW] += 1
-            self.crowded = batch.keys[i]
-            return
-        waiting = len(record[REWARDS])
-        self._refuse_reward(batch, i, kind.experiment, f"unit: {batch.events[i].unit!r}: has {waiting} rewards already")
+            self.crowded = key
+        else:
+            reason = f"unit: {batch.events[i].unit!r}: has {len(rewards)} rewards already"
+            self._refuse_reward(batch, i, kind.experiment, reason)
+        return True
 
     def _unwanted(self, batch: Events[Reward], i: int) -> None:
         """A reward of a metric that no experiment declares: nobody's fault if it names no experiment."""

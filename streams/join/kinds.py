@@ -27,6 +27,11 @@ class Kind:
     experiment: str
     wanted_by: dict[str, MetricPlan] = field(default_factory=dict)
     horizon_s: float = 0.0
+    """How far behind its topic a reward may be, and how long its id is its own."""
+    grace_s: float = 0.0
+    """How far behind its topic it may be and be in time for any life it can be of."""
+    keep_s: float = 0.0
+    """How long after its `ts` an event may come that changes what becomes of it."""
     least: float = 0.0
     most: float = 0.0
     whole: bool = False
@@ -48,6 +53,8 @@ class Kind:
         wanted = self.wanted_by.values()
         self.sole = len(wanted) == 1
         self.horizon_s = max((m.horizon_s for m in wanted), default=0.0)
+        self.grace_s = min((m.grace_s for m in wanted), default=0.0)
+        self.keep_s = max((m.keep_s for m in wanted), default=0.0)
         self.least = min((m.least for m in wanted), default=0.0)
         self.most = max((m.most for m in wanted), default=0.0)
         self.whole = all(m.whole for m in wanted)

@@ -15,13 +15,13 @@ class Outcome(IntEnum):
     """Index of an outcome in a list of counters."""
 
     EXPOSURE_APPLIED = 0
-    """The unit's first exposure by time: it is in the moments."""
+    """The first exposure, by time, of a life of the unit: it is in the moments."""
     EXPOSURE_REPEATED = 1
-    """A further exposure of the unit to the same arm."""
+    """A further exposure to the same arm in the same life."""
     EXPOSURE_DUPLICATE = 2
     """The same exposure once more."""
     EXPOSURE_CROSSOVER = 3
-    """The unit was served several arms: it is kept out of the moments."""
+    """The unit was served several arms in one life: that is kept out of the moments."""
     EXPOSURE_LATE = 4
     """So late that the unit's record may be forgotten already."""
     EXPOSURE_DEAD = 5
@@ -29,11 +29,11 @@ class Outcome(IntEnum):
     REWARD_DUPLICATE = 7
     """The same `reward_id` once more, also when it corrected the value or was itself corrected."""
     REWARD_WAITING = 8
-    """No exposure of the unit has come yet."""
+    """No exposure of the life it is of has come yet."""
     REWARD_LATE = 9
-    """After the metric's attribution window, or so late that the unit's record may be forgotten already."""
+    """Up to the grace after the metric's attribution window, or so late that the unit's record may be forgotten already."""
     REWARD_UNMATCHED = 10
-    """Before the unit's exposure, or its wait for one ended."""
+    """Before the unit's exposure, or its wait for one ended: longer after the last than window and grace, for instance."""
     REWARD_EXCLUDED = 11
     """The unit is a crossover, or the experiment cannot use the value."""
     REWARD_DEAD = 12

@@ -8,7 +8,10 @@ from math import floor
 from allocator.experiment import OTHER_SEGMENT, Experiment, Metric
 from allocator.moments import STEPS_MAX, Layout, layout_of
 
-__all__ = ["MetricPlan", "Plan"]
+__all__ = ["ROUNDING_S", "MetricPlan", "Plan"]
+
+ROUNDING_S = 1.0
+"""More than sums of times can be off: what is kept is kept so much longer than anybody can ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,11 @@ class MetricPlan:
     whole: bool
     layout: Layout
     clock_skew_s: float
+    grace_s: float
     horizon_s: float
-    """How long after a reward's `ts` the unit's record is of use to it: the window and the grace."""
+    """The window and the grace: how long after its exposure a reward may be, and how far behind its topic."""
+    keep_s: float
+    """How long after its `ts` a reward is kept for the experiment: so long the exposure of its life may come."""
     incremental: bool
     """Whether a further reward changes the unit's value in a way that needs no look at the earlier ones."""
 
@@ -34,6 +40,7 @@ class MetricPlan:
         steps = 1.0 / metric.resolution
         binary = metric.type == "binary"
         most = 1.0 if binary else STEPS_MAX / steps
+        skew_s, grace_s = experiment.clock_skew_s, experiment.grace_s
         return cls(
             index=index,
             steps_per_one=steps,
@@ -43,8 +50,10 @@ class MetricPlan:
             most=most,
             whole=metric.type != "value",
             layout=layout_of(len(experiment.metrics)),
-            clock_skew_s=experiment.clock_skew_s,
-            horizon_s=metric.window_s + experiment.grace_s,
+            clock_skew_s=skew_s,
+            grace_s=grace_s,
+            horizon_s=metric.window_s + grace_s,
+            keep_s=max(m.window_s for m in experiment.metrics.values()) + grace_s + skew_s + ROUNDING_S,
             incremental=binary or metric.aggregate == "sum",
         )
 
@@ -68,11 +77,16 @@ class Plan:
     layout: Layout
     period_s: float
     horizon_s: float
-    """How long after its `ts` an exposure is of use."""
+    """The longest window and the grace: how long a unit's life goes on, and how far behind its topic an exposure may be."""
+    grace_s: float
+    keep_s: float
+    """How long after its `ts` an exposure is kept: so long a reward of its life may come. Longer than rewards before it are."""
 
     @classmethod
     def of(cls, experiment: Experiment) -> Plan:
+        grace_s = experiment.grace_s
         metrics = {name: MetricPlan.of(j, metric, experiment) for j, (name, metric) in enumerate(experiment.metrics.items())}
+        horizon_s = max(m.horizon_s for m in metrics.values())
         return cls(
             name=experiment.experiment,
             arms=frozenset(experiment.arm_ids),
@@ -80,7 +94,9 @@ class Plan:
             metrics=metrics,
             layout=layout_of(len(metrics)),
             period_s=experiment.period_s,
-            horizon_s=max(m.horizon_s for m in metrics.values()),
+            horizon_s=horizon_s,
+            grace_s=grace_s,
+            keep_s=horizon_s + grace_s + 2 * ROUNDING_S,
         )
 
     def segment(self, exposed: str | None) -> str:

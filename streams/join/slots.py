@@ -19,6 +19,7 @@ class Slot:
     weight: int
     metrics: int
     horizon_s: float
+    keep_s: float
     period_s: float
     period: float
     """ts // period_s of each of them."""

@@ -2,8 +2,8 @@
 
 A unit's record carries its deadline in front, so that the walk need not decode it: of two packed records the one with the
 earlier deadline is the lesser. A walk begins once the watermark has passed the nearest deadline the last one saw by `SLACK` of
-the horizon, so each record is looked at a few times in its life. Where the walk stands matters to nobody: the fold treats a
-record past its deadline as gone, found by the walk or not.
+the horizon, so each record is looked at a few times in its life. Where the walk stands matters to nobody: no event
+can concern a record past its deadline, found by the walk or not.
 
 The walk must keep up however fast events come. With r records looked at for each new unit, a walk over S records lets S / r new
 ones in on its way, so the store settles at (1 + SLACK) / (1 - 1 / r) times the live units: 1.7 at r = 4, without bound at r = 1.

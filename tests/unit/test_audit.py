@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,20 +13,23 @@ from aiokafka import TopicPartition
 
 from allocator.errors import StateError
 from streams.audit import partition as rebuilding
-from streams.audit.compare import Comparison, Difference, merged, named_sums
+from streams.audit.compare import Comparison, Difference, _unit_fields, merged, named_sums
 from streams.audit.directory import NoRebuild, opened_rebuild
 from streams.audit.refused import Refused
+from streams.audit.state import State
 from streams.cli import audit
 from streams.join.account import COUNTS_PREFIX
 from streams.join.cells import CELL_PREFIX
 from streams.join.fold import MARKS_KEY
 from streams.seam import Batch
 from tests.folding import Partition, experiment, exposure, reward
-from tests.stored import compared
+from tests.stored import Stored, compared
 
 SPEC = experiment(
     metrics={"thumbs_up": "binary", "spend": {"type": "value", "resolution": 0.01}}, objective="thumbs_up", segments=["pro"]
 )
+HORIZON_S = 90_000.0
+"""The window of a day, and the grace of an hour."""
 
 
 def partition() -> Partition:
@@ -42,10 +46,23 @@ def partition() -> Partition:
     )
 
 
-def test_every_bit_of_every_record_counts() -> None:
+def come_back() -> Partition:
+    """Two lives of a unit, since exposures have gone on; what came before stays, since rewards have not."""
+    later = 1000.5 + 2 * HORIZON_S
+    return Partition([SPEC]).chunk(exposure("u"), reward("u")).chunk(exposure("v", ts=later)).chunk(exposure("u", "b", ts=later))
+
+
+def belated() -> Partition:
+    """A reward long after its ts, and an id that names another by now, since rewards have gone on and exposures have not."""
+    made = Partition([SPEC]).chunk(exposure("u"), reward("u", reward_id="r")).chunk(reward("v", ts=1002.0 + HORIZON_S))
+    return made.chunk(reward("u", 0.0, ts=1003.0, reward_id="s"), reward("u", ts=1003.5 + HORIZON_S, reward_id="r"))
+
+
+@pytest.mark.parametrize("made", [partition, come_back, belated])
+def test_every_bit_of_every_record_counts(made: Callable[[], Partition]) -> None:
     """Exhaustive: the bits of a partition's records are flipped one by one."""
-    whole = partition()
-    assert compared(whole, partition()).equal
+    whole = made()
+    assert compared(whole, made()).equal
     for key, value in whole.stored.items():
         for bit in range(8 * len(value)):
             changed = bytearray(value)
@@ -53,6 +70,14 @@ def test_every_bit_of_every_record_counts() -> None:
             found = compared({**whole.stored, key: bytes(changed)}, whole)
             assert found.differences, (key, bytes(changed))
             assert not found.equal
+
+
+def test_lives_and_rewards_that_came_late_have_names() -> None:
+    fields = _unit_fields(next(unit for key, unit in State(Stored(come_back().stored), {SPEC.experiment: SPEC}).units(0.0)))
+    assert (fields["chat: ts"], fields["chat, life 2: ts"]) == (1000.0, 1000.5 + 2 * HORIZON_S)
+    fields = _unit_fields(next(unit for key, unit in State(Stored(belated().stored), {SPEC.experiment: SPEC}).units(0.0)))
+    assert (fields["reward r: ts"], fields["reward r of 1001.0: ts"]) == (1003.5 + HORIZON_S, 1001.0)
+    assert (fields["reward s: mark"], fields["reward r: mark"]) == (1002.0 + HORIZON_S, None)
 
 
 def test_every_record_counts() -> None:

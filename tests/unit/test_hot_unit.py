@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streams.join import account, fold
-from streams.join.fold import REWARDS_MAX
+from streams.join.fold import LIVES_MAX, REWARDS_MAX
 from streams.records import Exposure, Reward
 from streams.settings import WorkerSettings
 from tests.folding import Partition, experiment, exposure, reward
@@ -98,6 +98,35 @@ def test_exposures_ever_earlier_have_the_rewards_looked_at_once(calls: Counter[s
     assert calls["values_of"] == 1
     assert made.counters() == {"exposures.applied": 1, "exposures.repeated": 1000, "rewards.applied": 400}
     assert next(iter(made.moments().values()))[1] == (2799 % 7) * 1_000_000
+
+
+def faithful(lives: int, *, rewarded: bool = True) -> Iterator[int]:
+    """The size of a unit's record after each of its lives: it comes back whenever its horizon has passed, and never stops."""
+    spec = experiment(metrics={"thumbs_up": {"type": "binary", "window": "20s"}}, grace="10s")
+    made = Partition([spec])
+    for n in range(lives):
+        ts = 1000.0 + 35 * n
+        given = [reward("hot", ts=ts + 1, reward_id=f"{n % 3}"), reward("other", ts=ts + 2)] if rewarded else []
+        made.chunk(exposure("other", ts=ts)).chunk(exposure("hot", ts=ts, exposure_id=f"{n % 3}"), *given)
+        yield len(made.stored[b"hot"])
+    assert made.counters()["exposures.applied"] >= lives
+
+
+def test_the_lives_of_a_unit_that_never_stops_are_forgotten_one_by_one() -> None:
+    sizes = list(faithful(100))
+    assert max(sizes) == max(sizes[:6])
+
+
+def test_without_forgetting_them_they_would_be_kept_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control."""
+    monkeypatch.setattr(account, "is_spent", lambda *_: False)
+    sizes = list(faithful(100))
+    assert max(sizes) > 10 * max(sizes[:6])
+
+
+def test_lives_do_not_wait_for_ever_for_rewards_that_do_not_come() -> None:
+    sizes = list(faithful(20 * LIVES_MAX, rewarded=False))
+    assert max(sizes) == max(sizes[: LIVES_MAX + 1])
 
 
 @pytest.mark.parametrize("size", [1, 7, 300])

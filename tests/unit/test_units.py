@@ -349,6 +349,89 @@ def test_rewards_whose_wait_ended_are_unmatched() -> None:
     assert made.moments() == {}
 
 
+# -- lives -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rewarded", [False, True])
+@pytest.mark.parametrize("reached, lives", [(1150.0, 1), (1150.1, 2)])
+def test_how_far_exposures_have_come_tells_whether_a_unit_is_the_same(reached: float, lives: int, rewarded: bool) -> None:
+    """And rewards have no say in it. Regression: one of them prolonged the life it fell in."""
+    made = forgetful(exposure("u"), *([reward("u", ts=1090.0)] if rewarded else []), exposure("v", ts=reached))
+    made.chunk(exposure("u", arm="b", ts=1151.0))
+    counted = {"exposures.applied": 3} if lives == 2 else {"exposures.applied": 1, "exposures.crossover": 2}
+    assert {name: n for name, n in made.counters().items() if name.startswith("exposures")} == counted
+
+
+def test_another_arm_in_another_life_is_no_crossover() -> None:
+    made = forgetful(
+        exposure("u"), reward("u"), exposure("v", ts=1200.0), exposure("u", arm="b", ts=1201.0), reward("u", ts=1202.0)
+    )
+    assert sums(made) == {"a": [2, 1], "b": [1, 1]}
+    assert made.counters() == {"exposures.applied": 3, "rewards.applied": 2}
+
+
+@pytest.mark.parametrize("ts, found", [(1100.0, "a"), (1101.0, "late"), (1150.0, "late"), (1151.0, "unmatched"), (1196.0, "b")])
+def test_a_reward_is_of_the_last_life_that_began_before_it(ts: float, found: str) -> None:
+    exposures = exposure("u"), exposure("v", ts=1200.0), exposure("u", arm="b", ts=1201.0)
+    wanted = {"a": [2, int(found == "a")], "b": [1, int(found == "b")]}
+    for events in (
+        [*exposures, reward("u", ts=ts)],
+        [reward("u", ts=ts), *exposures],
+        [exposures[0], reward("u", ts=ts), *exposures[1:]],
+    ):
+        made = forgetful(*events)
+        assert sums(made) == wanted
+        assert made.counters() == {"exposures.applied": 3, f"rewards.{found if len(found) > 1 else 'applied'}": 1}
+
+
+@pytest.mark.parametrize("reached, counts", [(1200.0, True), (1200.1, False)])
+def test_a_reward_is_of_no_life_that_was_over_when_it_came(reached: float, counts: bool) -> None:
+    """Which is known although its exposure comes later."""
+    late = [reward("v", 0.0, ts=reached), reward("u", ts=1090.0)]
+    for events in ([exposure("u"), *late], [*late, exposure("u")]):
+        made = forgetful(*events)
+        assert sums(made) == {"a": [1, int(counts)]}
+        assert made.counters()["rewards.waiting"] == (1 if counts else 2)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 0, 1, 2), (0, 3, 1, 2)])
+def test_a_reward_in_the_windows_of_two_lives_counts_in_the_later(order: tuple[int, ...]) -> None:
+    """The exposure that begins it came long after its time."""
+    events = exposure("u"), exposure("v", ts=1151.0), exposure("u", arm="b", ts=1050.0), reward("u", ts=1060.0)
+    made = forgetful(*(events[i] for i in order))
+    assert sums(made) == {"a": [2, 0], "b": [1, 1]}
+    made.chunk(exposure("u", arm="b", ts=1049.0))
+    assert sums(made) == {"a": [2, 0], "b": [1, 1]}, "derived anew, it is the same"
+
+
+@pytest.mark.parametrize("ts, outcome", [(1090.0, "applied"), (1150.0, "late")])
+def test_an_exposure_is_kept_for_the_last_reward_of_its_life(ts: float, outcome: str) -> None:
+    made = forgetful(exposure("u"), exposure("v", ts=1200.0), reward("v", 0.0, ts=1195.0), reward("w", ts=1200.0)).chunk(
+        sweep=100
+    )
+    made.chunk(reward("u", ts=ts))
+    assert made.counters()[f"rewards.{outcome}"] == 1 + (outcome == "applied")
+
+
+def test_a_reward_is_kept_for_the_last_exposure_of_its_life() -> None:
+    """Which is a clock skew younger."""
+    made = forgetful(reward("u", ts=1001.0), exposure("v", ts=1156.0), reward("v", ts=1156.0)).chunk(sweep=100)
+    made.chunk(exposure("u", arm="b", ts=1006.0))
+    assert sums(made) == {"a": [1, 1], "b": [1, 1]}
+
+
+@pytest.mark.parametrize("reached, rewards", [(1240.0, 1), (1240.1, 2)])
+def test_an_id_names_another_reward_after_the_horizon_of_the_first(reached: float, rewards: int) -> None:
+    spec = experiment(metrics={"spend": {"type": "value", "window": "100s", "resolution": 1}}, objective="spend", grace="50s")
+    first, second = (reward("u", v, metric="spend", reward_id="r", ts=ts) for v, ts in ((3.0, 1090.0), (5.0, 1200.0)))
+    other = reward("v", 0.0, metric="spend", ts=reached)
+    made = partition(exposure("u"), first, exposure("w", ts=1190.0), exposure("u", ts=1199.0), other, second, of=[spec])
+    assert sums(made) == {"a": [3, 8 if rewards == 2 else 5]}
+    assert made.counters()["rewards.applied"] == rewards
+    made.chunk(exposure("u", ts=1198.0))
+    assert sums(made) == {"a": [3, 8 if rewards == 2 else 5]}, "derived anew, it is the same"
+
+
 @pytest.mark.parametrize("swept", [False, True])
 def test_a_unit_that_comes_back_after_its_deadline_begins_anew(swept: bool) -> None:
     """Found by the sweep or not, and in the chunk that brings it back or before."""
@@ -371,15 +454,18 @@ def test_rewards_that_waited_in_a_record_that_begins_anew_are_unmatched_once(swe
 
 
 def test_a_record_survives_its_packing() -> None:
-    record = [1_764_000_000, [[0, 1.5, "x", 2_000_000, [0, -(2**62)]], [3, 2.0, "y", 1, None]], {"r": [0, 1.0, -2.5]}]
+    rewards = {"r": [0, 1.0, -2.5], ("r", 0.5, 1): [1, 0.5, 2.0, 7.25]}
+    record = [1_764_000_000, [[0, 1.5, "x", 2_000_000, [0, -(2**62)]], [3, 2.0, "y", 1, None]], rewards]
     assert unpack(pack(record)) == record
 
 
 def test_the_largest_record_of_a_unit_fits_a_batch() -> None:
     """Or one hot key would stop its partition for good: a commit that cannot be written is tried again for ever."""
     made = Partition([experiment(**SPEND)])
-    made.chunk(exposure("u", exposure_id="🙂" * EVENT_ID_MAX, segment="x"))
+    ts = 1e9 / 7
+    made.chunk(exposure("u", exposure_id="🙂" * EVENT_ID_MAX, segment="x", ts=ts), reward("v", metric="spend", ts=ts + 3700))
     ids = ["🙂" * (EVENT_ID_MAX - 4) + f"{i:04}" for i in range(REWARDS_MAX)]
-    made.chunk(*(reward("u", value=0.01, metric="spend", ts=1e9 / 7, reward_id=i) for i in ids))
-    assert made.counters() == {"exposures.applied": 1, "rewards.late": REWARDS_MAX}
+    made.chunk(*(reward("u", value=0.01, metric="spend", ts=ts + 10, reward_id=i) for i in ids))
+    assert made.counters() == {"exposures.applied": 1, "rewards.applied": REWARDS_MAX, "rewards.waiting": 1}
+    assert all(len(stored) == 4 for stored in unpack(made.stored[b"u"])[2].values()), "each with a mark"
     assert len(made.stored[b"u"]) < 0.7 * LedgerSettings(Connection(), Path()).batch_bytes
