@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +28,11 @@ from streams.audit.partition import PartitionRebuild
 from streams.cli import app
 from streams.connection import Connection
 from streams.join.cells import CELL_PREFIX
+from streams.join.fold import Fold
 from streams.partitioning import partition_of
 from streams.topics import Topics
 from tests.reference import PARTITIONS, START_TS, fill
+from tests.sources import make_topics
 from tests.waiting import until
 from tests.workers import WorkerProcess, read_topic
 
@@ -37,6 +41,14 @@ UNITS = 2000
 SOURCE_BATCH_BYTES = 4096
 SMALL_CHUNKS = ("--chunk-records-max", "200", "--batch-bytes", "10000", "--unknown-grace", "0.5")
 TIMEOUT_S = 60.0
+BRIEF = {
+    "experiment": "brief",
+    "arms": ["a", "b"],
+    "metrics": {"score": {"type": "value", "aggregate": "last", "window": "20s"}},
+    "objective": "score",
+    "grace": "10s",
+}
+ROUNDS, RETURNING_UNITS = 40, 40
 
 TWICE = """
 from itertools import count
@@ -229,6 +241,47 @@ def test_a_worker_that_counts_twice_is_found(kafka: Broker, prefix: str, tmp_pat
     assert 1 <= len(units) <= 2
     assert all(live == rebuilt + 1 for live, rebuilt in units)
     assert found["differing"] == {"cell": len(units)}
+
+
+def returning(kafka: Broker, prefix: str, rng: random.Random) -> None:
+    """Units that come back around their horizon, some with events that are behind; log time is event time, as usual."""
+    topics, start = Topics(prefix), int(time.time()) - 3600
+    make_topics(kafka.bootstrap, topics, PARTITIONS, [BRIEF])
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "partitioner": "murmur2_random", "linger.ms": 1000})
+    for round_ in range(ROUNDS):
+        now = start + 10.0 * round_
+        for unit in range(RETURNING_UNITS):
+            common = {"experiment": "brief", "unit": f"u-{unit}", "ts": now - rng.choice([0, 0, 0, 3, 15, 35])}
+            event = {"arm": rng.choice("aaaab"), "propensity": 0.5, "exposure_id": f"x-{rng.randrange(3)}"}
+            topic = topics.exposures
+            if rng.random() < 0.5:
+                event = {"metric": "score", "value": rng.randrange(5), "reward_id": f"r-{rng.randrange(4)}"}
+                topic = topics.rewards
+            if rng.random() < 0.5:
+                producer.produce(topic, json.dumps({**common, **event}).encode(), common["unit"], timestamp=int(now * 1000))
+        assert producer.flush(10) == 0  # a batch a round and partition
+
+
+def test_units_that_come_back_around_their_horizon_are_the_same_in_chunks_of_any_size(
+    kafka: Broker, prefix: str, tmp_path: Path, allocator: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returning(kafka, prefix, random.Random(5))
+    with working(kafka, prefix, tmp_path):
+        pass
+    for records in (1, 100, 1_000_000):
+        monkeypatch.setattr("streams.audit.partition.CHUNK_RECORDS_MAX", records)
+        allocator("rebuild", "--as", f"by-{records}")
+        found = json.loads(allocator("diff", f"by-{records}", "--json").stdout)
+        assert found["equal"], found["differences"]
+    lives = sum(arm["live"][0] for arm in found["arms"])
+    assert lives > 3 * RETURNING_UNITS
+    assert 0 < found["compared"]["unit"] <= RETURNING_UNITS
+
+    # control: as if what one topic is past were of no use to the other
+    ahead = property(lambda fold: max(fold.exposures_mark, fold.rewards_mark))
+    monkeypatch.setattr(Fold, "watermark", ahead)
+    allocator("rebuild", "--as", "hasty")
+    assert not json.loads(allocator("diff", "hasty", "--json", code=1).stdout)["equal"]
 
 
 def test_the_demos_topics_are_equal_and_an_interrupted_rebuild_goes_on(
