@@ -5,7 +5,7 @@ of weights and a unit.
 """
 
 from allocator.assignment import Assignment, assign
-from allocator.decide import Decision, decide
+from allocator.decide import Decision, decide, decide_all
 from allocator.errors import (
     AllocatorError,
     ArgumentError,
@@ -17,6 +17,7 @@ from allocator.errors import (
     TopicError,
     UnknownExperiment,
 )
+from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.moments import Moments
 from allocator.quadrature import prob_best_beta, prob_best_normal
@@ -28,6 +29,7 @@ __all__ = [
     "ArgumentError",
     "Assignment",
     "Decision",
+    "Evidence",
     "Experiment",
     "Fenced",
     "Moments",
@@ -40,6 +42,7 @@ __all__ = [
     "Weights",
     "assign",
     "decide",
+    "decide_all",
     "load_experiment",
     "prob_best_beta",
     "prob_best_normal",
