@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from xxhash import xxh64_hexdigest
 
 __all__ = [
@@ -54,6 +54,9 @@ class Prior(Struct, frozen=True, kw_only=True):
     units: Annotated[float, Meta(gt=0, description="what it is worth; None: one event of a count")] | None = None
     mean: Annotated[float, Meta(description="in the metric's own unit")] | None = None
     sd: Annotated[float, Meta(gt=0, description="of one unit's value; a binary metric has none")] | None = None
+    origin: Annotated[str, Meta(description="where the numbers were borrowed, such as `exp-0 × 0.2`; for people")] | UnsetType = (
+        field(default=UNSET, name="from")
+    )
 
 
 class Metric(Struct, frozen=True, kw_only=True):

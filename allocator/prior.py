@@ -11,7 +11,7 @@ together and says nothing of where they are.
 
 A prior may borrow from an earlier experiment. Its units then count at a discount a in [0, 1], its likelihood to the power of a
 (power prior, Ibrahim & Chen 2000): a = 1 believes that nothing has changed, 0 that nothing carries over. What is borrowed is
-plain numbers in the spec, so that a decision needs no other experiment.
+plain numbers in the spec, so that a decision needs no other experiment; `allocator.borrow` puts them there.
 """
 
 from __future__ import annotations

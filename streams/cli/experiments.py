@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,10 +19,12 @@ from streams.topics import PREFIX, Topics
 if TYPE_CHECKING:
     from allocator.experiment import Experiment, Status
     from allocator.weights import Weights
+    from streams.borrowing import Wanted
     from streams.connection import Connection
 
 __all__ = ["apply", "list_", "load_specs", "pause", "resume", "show", "stop"]
 
+T = TypeVar("T")
 STATUS_STYLE = {"running": "green", "paused": "yellow", "stopped": "dim"}
 
 
@@ -32,25 +35,19 @@ def apply(
     prefix: Prefix = PREFIX,
     as_json: Json = False,
 ) -> None:
-    """Check spec files, then start or change their experiments."""
-    wanted = load_specs(specs)
+    """Check spec files, then start or change their experiments. Priors that borrow from other experiments become numbers."""
+    wanted = _load_each(specs, _load_wanted)
     results: list[tuple[Experiment | None, Experiment]]
     if dry_run:
-        results = [(None, experiment) for experiment in wanted]
+        results = [(None, each.experiment) for each in wanted]
     else:
-        from streams.experiments import change
-
-        connection = connect(bootstrap)
-
-        async def write() -> list[tuple[Experiment | None, Experiment]]:
-            return [await change(connection, Topics(prefix), experiment) for experiment in wanted]
-
-        results = run(write())
+        results = run(_put_in_force(connect(bootstrap), Topics(prefix), wanted))
     if as_json:
         print_json([_applied(before, after) for before, after in results])
         return
-    for before, after in results:
-        typer.echo(f"{after.experiment}: checked, nothing written" if dry_run else _sentence(before, after))
+    for (before, after), each in zip(results, wanted, strict=True):
+        later = ", what it borrows is looked up when it is applied" if each.borrows else ""
+        typer.echo(f"{after.experiment}: checked, nothing written{later}" if dry_run else _sentence(before, after))
 
 
 def list_(bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
@@ -120,16 +117,33 @@ def stop(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_js
 
 def load_specs(files: list[Path]) -> list[Experiment]:
     """Of files, or of standard input for ``-``. FileErrors names every mistake in every file."""
-    from allocator.errors import SpecErrors
     from streams.own_policies import load_spec, require_policy
+
+    def load(text: str) -> Experiment:
+        experiment = load_spec(text)
+        require_policy(experiment)
+        return experiment
+
+    return _load_each(files, load)
+
+
+def _load_wanted(text: str) -> Wanted:
+    from streams.borrowing import load_wanted
+    from streams.own_policies import require_policy
+
+    wanted = load_wanted(text)
+    require_policy(wanted.experiment)
+    return wanted
+
+
+def _load_each(files: list[Path], load: Callable[[str], T]) -> list[T]:
+    from allocator.errors import SpecErrors
 
     loaded, wrong = [], []
     for file in files:
         name = "stdin" if str(file) == "-" else str(file)
         try:
-            text = sys.stdin.read() if name == "stdin" else file.read_text(encoding="utf-8")
-            loaded.append(load_spec(text))
-            require_policy(loaded[-1])
+            loaded.append(load(sys.stdin.read() if name == "stdin" else file.read_text(encoding="utf-8")))
         except SpecErrors as errors:
             wrong.append((name, errors))
         except UnicodeDecodeError as error:
@@ -137,6 +151,20 @@ def load_specs(files: list[Path]) -> list[Experiment]:
     if wrong:
         raise FileErrors(wrong)
     return loaded
+
+
+async def _put_in_force(
+    connection: Connection, topics: Topics, wanted: list[Wanted]
+) -> list[tuple[Experiment | None, Experiment]]:
+    """Nothing is written before all that is borrowed is known."""
+    from streams.borrowing import fill_in
+    from streams.experiments import change
+
+    if any(each.borrows for each in wanted):
+        await topic_must_exist(connection, topics.experiments)
+        await topic_must_exist(connection, topics.partials)
+    specs = [await fill_in(connection, topics, each) for each in wanted]
+    return [await change(connection, topics, spec) for spec in specs]
 
 
 def _set_status(name: str, status: Status, bootstrap: str | None, prefix: str, as_json: bool) -> None:

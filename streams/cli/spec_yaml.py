@@ -39,6 +39,7 @@ def _fields(value: Any) -> Any:
             field.encode_name: format_duration(found) if field.name.endswith("_s") else _fields(found)
             for field in msgspec.structs.fields(type(value))
             for found in [getattr(value, field.name)]
+            if found is not msgspec.UNSET
         }
     if isinstance(value, dict):
         return {key: _fields(found) for key, found in value.items()}
