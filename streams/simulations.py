@@ -17,7 +17,7 @@ from allocator.errors import AllocatorError
 from allocator.experiment import Experiment
 from allocator.simulate import Outcome, Plan, Trace, World, run
 
-__all__ = ["Candidate", "SimulationError", "processes_default", "simulate_all"]
+__all__ = ["Candidate", "SimulationError", "processes_default", "simulate_all", "traces_of"]
 
 CHUNKS_PER_PROCESS = 20
 """Enough that progress is seen and no process waits long for the last one."""
@@ -57,7 +57,21 @@ def simulate_all(
     processes: int,
     advance: Callable[[int], None] = lambda _runs: None,
 ) -> list[Outcome]:
-    """An outcome for each candidate, each of runs 0 to `runs` - 1.
+    """An outcome for each candidate, each of runs 0 to `runs` - 1. See `traces_of`."""
+    found = traces_of(candidates, world, plan, runs=runs, processes=processes, advance=advance)
+    return [Outcome.of(plan, traces) for traces in found]
+
+
+def traces_of(
+    candidates: Sequence[Candidate],
+    world: World,
+    plan: Plan,
+    *,
+    runs: int,
+    processes: int,
+    advance: Callable[[int], None] = lambda _runs: None,
+) -> list[list[Trace]]:
+    """The traces of runs 0 to `runs` - 1 of each candidate, in order.
 
     Parameters
     ----------
@@ -89,7 +103,7 @@ def simulate_all(
                 raise SimulationError("a process of the simulation died; fewer --processes need less memory") from error
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-    return [Outcome.of(plan, [trace for at in range(0, runs, size) for trace in found[c, at]]) for c in range(len(candidates))]
+    return [[trace for at in range(0, runs, size) for trace in found[c, at]] for c in range(len(candidates))]
 
 
 def _traces(candidate: Candidate, world: World, plan: Plan, numbers: range) -> list[Trace]:

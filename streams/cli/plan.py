@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +17,8 @@ from streams.cli.output import print_json
 if TYPE_CHECKING:
     from allocator.experiment import Experiment
     from allocator.inference import Baseline, Split, Traffic
-    from streams.cli.plan_rows import Question
+    from streams.cli.plan_rows import Question, Row
+    from streams.cli.plan_simulated import Simulated
 
 __all__ = ["plan"]
 
@@ -131,6 +132,21 @@ def plan(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.svg", dir_okay=False, callback=_svg_file, help="Write curves there.")
     ] = None,
+    simulate: Annotated[
+        int | None,
+        typer.Option("--simulate", metavar="RUNS", min=1, help="Play the spec's policy so often: how soon it has the right arm."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="NAME", help="With --simulate: in place of the spec's; several are compared."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="With --simulate: units between two decisions; an 80th of the plan's.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="With --simulate: the same seed gives the same answer.")] = 0,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, show_default="one a CPU", help="With --simulate: they share the runs.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Sample size, power or least detectable effect, and the time it takes.
@@ -138,6 +154,7 @@ def plan(
     Of effect (--lift, --effect), units (--units, --duration) and --power, two say what the third is. With a spec: its arms, its
     metric and its usable traffic.
     """
+    from streams.cli import plan_simulated
     from streams.cli.plan_print import as_builtins, show
     from streams.cli.plan_rows import Question, answer
 
@@ -167,15 +184,18 @@ def plan(
         )
         _enough(question, mde=mde)
         rows = answer(question)
+        simulated = _simulated(experiment, question, rows, simulate, policy, batch, seed, processes)
     if plot is not None:
         from streams.cli.plan_charts import panels
         from streams.plots import write_svg
 
         write_svg(plot, panels(question, rows))
     if as_json:
-        print_json(as_builtins(question, rows, plot))
-    else:
-        show(question, rows, plot)
+        print_json({**as_builtins(question, rows, plot), "simulated": plan_simulated.as_builtins(simulated)})
+        return
+    show(question, rows, plot)
+    if simulated:
+        plan_simulated.show(simulated)
 
 
 # -- from options to a question --------------------------------------------------------------------------------------------------
@@ -290,6 +310,38 @@ def _total(units: float | None, duration: float | None, traffic: Traffic | None,
     if duration <= traffic.window_days:
         raise _usage("--duration", f"longer than the {traffic.window_days:g} days in which a unit's rewards come")
     return traffic.units_after(duration)
+
+
+def _simulated(
+    experiment: Experiment | None,
+    question: Question,
+    rows: Sequence[Row],
+    runs: int | None,
+    policies: list[str] | None,
+    batch: int | None,
+    seed: int,
+    processes: int | None,
+) -> tuple[Simulated, ...]:
+    """A row a policy; none without --simulate."""
+    if runs is None:
+        if policies:
+            raise _usage("--simulate", "how many runs of each --policy, such as 500")
+        return ()
+    if experiment is None:
+        raise _usage("--simulate", "a spec, whose policy is played")
+    if question.metric != experiment.objective:
+        raise _usage("--metric", f"{experiment.objective}, which the policy follows, with --simulate")
+    from allocator.inference import Ratio
+    from streams.cli.plan_simulated import Simulation, simulate_policies
+    from streams.cli.simulate import Progress, candidate
+    from streams.simulations import processes_default
+
+    if isinstance(question.baseline, Ratio):
+        raise _usage("--ratio", "--baseline in its place with --simulate")
+    played = [candidate(experiment, name) for name in dict.fromkeys(policies or [experiment.policy.name])]
+    simulation = Simulation(runs, seed, processes or processes_default(), batch)
+    with Progress(len(played) * runs) as progress:
+        return simulate_policies(played, question, rows[0], simulation, progress.advance)
 
 
 def _enough(question: Question, *, mde: bool) -> None:

@@ -15,7 +15,7 @@ from streams.cli.output import console, table
 from streams.cli.plan_rows import Question, Row, days_shown, detectable_with
 from streams.phrases import rough_duration
 
-__all__ = ["as_builtins", "show"]
+__all__ = ["as_builtins", "grouped", "percent", "show"]
 
 NAMES_MAX = 4
 """Arms with one share that are named one by one; more are counted."""
@@ -62,7 +62,7 @@ def _headline(question: Question, plan: Plan) -> str:
     each = f" / {question.comparisons} for each of {question.comparisons} arms (Bonferroni)" if question.comparisons > 1 else ""
     given = question.effect is not None and question.total is not None
     found = "the least effect" if question.effect is None else _effect(plan)
-    power = "" if given else f" with power {_percent(question.power)}"
+    power = "" if given else f" with power {percent(question.power)}"
     return f"{question.metric}: {_number(plan.baseline)} on control, {found} found{power}; {sides}, α {question.alpha:g}{each}"
 
 
@@ -71,10 +71,10 @@ def _units(question: Question, rows: Sequence[Row]) -> Any:
     columns = ["split", "arm", ">share", ">units", ">in all", *([f">{found}"] if found else [])]
     shown = table(*columns, *([">days", ">weeks to enrol"] if question.traffic else []))
     for row in rows:
-        cells = [_grouped(row.plan.whole_total), *([_found(question, row.plan)] if found else []), *_time(row.duration)]
+        cells = [grouped(row.plan.whole_total), *([_found(question, row.plan)] if found else []), *_time(row.duration)]
         for i, (arms, share, units) in enumerate(_arms(row)):
             last = cells if i == 0 else [""] * len(cells)
-            shown.add_row(escape(row.split.name) if i == 0 else "", escape(arms), _percent(share), _grouped(units), *last)
+            shown.add_row(escape(row.split.name) if i == 0 else "", escape(arms), percent(share), grouped(units), *last)
         shown.add_section()
     return shown
 
@@ -97,7 +97,7 @@ def _found_column(question: Question) -> str:
 
 
 def _found(question: Question, plan: Plan) -> str:
-    return _effect(plan) if question.effect is None else _percent(plan.power)
+    return _effect(plan) if question.effect is None else percent(plan.power)
 
 
 def _by_time(question: Question, rows: Sequence[Row]) -> Any:
@@ -107,22 +107,22 @@ def _by_time(question: Question, rows: Sequence[Row]) -> Any:
         total = question.traffic.units_after(days)
         found = [detectable_with(question, row.split, total) for row in rows]
         after = f"{days // 7} weeks" if days % 7 == 0 and days > 7 else "1 week" if days == 7 else f"{days} d"
-        shown.add_row(after, _grouped(total), *("-" if plan is None else _effect(plan) for plan in found))
+        shown.add_row(after, grouped(total), *("-" if plan is None else _effect(plan) for plan in found))
     return shown
 
 
 def _arriving(traffic: Traffic) -> str:
-    used = "" if traffic.usable == 1 else f", of which {_percent(traffic.usable)} are enrolled and not held back"
+    used = "" if traffic.usable == 1 else f", of which {percent(traffic.usable)} are enrolled and not held back"
     window = "" if traffic.window_days == 0 else f"; a unit's rewards are in after {rough_duration(86400 * traffic.window_days)}"
-    return f"{_grouped(traffic.units_per_day)} new units a day{used}{window}"
+    return f"{grouped(traffic.units_per_day)} new units a day{used}{window}"
 
 
 def _guardrail(row: Row, found: EarlyDetection) -> str:
     time = "" if row.guardrail_duration is None else f" ({_days(row.guardrail_duration)})"
     return (
         f"{row.split.name}, looked at all the time: a loss of {_size(found.loss, found.lift)} is found within "
-        f"{_grouped(found.total)} units{time} with power {_percent(found.power)}, on average after {_grouped(found.mean_total)}; "
-        f"one look at the end needs {_grouped(found.at_end)}"
+        f"{grouped(found.total)} units{time} with power {percent(found.power)}, on average after {grouped(found.mean_total)}; "
+        f"one look at the end needs {grouped(found.at_end)}"
     )
 
 
@@ -162,11 +162,13 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """``80 %``."""
     return f"{100 * share:.3g} %"
 
 
-def _grouped(units: float) -> str:
+def grouped(units: float) -> str:
+    """``29 498``."""
     return f"{units:,.0f}".replace(",", " ") if units < 1e15 else f"{units:.3g}"
 
 

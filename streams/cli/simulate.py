@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from allocator.experiment import Experiment
     from streams.simulations import Candidate
 
-__all__ = ["simulate"]
+__all__ = ["Progress", "candidate", "simulate"]
 
 T = TypeVar("T")
 HORIZON, BATCH, RUNS, CONFIDENCE = 100_000, 1000, 100, 0.95
@@ -61,8 +61,8 @@ def simulate(
     if not 0.5 < confidence < 1.0:
         raise typer.BadParameter("expected a probability above 0.5, below 1", param_hint="'--confidence'")
     plan = Plan(horizon=horizon, batch=batch, seed=seed, confidence=confidence)
-    candidates = [_candidate(experiment, name) for name in dict.fromkeys(policy or [experiment.policy.name])]
-    with _Progress(len(candidates) * runs) as progress:
+    candidates = [candidate(experiment, name) for name in dict.fromkeys(policy or [experiment.policy.name])]
+    with Progress(len(candidates) * runs) as progress:
         outcomes = simulate_all(
             candidates, truth, plan, runs=runs, processes=processes or processes_default(), advance=progress.advance
         )
@@ -94,7 +94,7 @@ def _read(file: Path, load: Callable[[str], T]) -> T:
         raise CommandError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from error
 
 
-def _candidate(experiment: Experiment, name: str) -> Candidate:
+def candidate(experiment: Experiment, name: str) -> Candidate:
     """The experiment under a policy of that name: the spec's own, one with its default parameters, or a baseline."""
     import msgspec
 
@@ -118,7 +118,7 @@ def _candidate(experiment: Experiment, name: str) -> Candidate:
     return Candidate(name, msgspec.structs.replace(experiment, policy=named))
 
 
-class _Progress:
+class Progress:
     """A bar on standard error, on a terminal only; it goes when it is done."""
 
     def __init__(self, runs: int) -> None:
@@ -130,7 +130,7 @@ class _Progress:
         self._bar = Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
         self._task = self._bar.add_task("", total=runs)
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         self._bar.start()
         return self
 

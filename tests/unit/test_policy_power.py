@@ -38,7 +38,16 @@ def test_units_from_which_on_the_best_arm_is_in_front(correct: tuple[int, ...], 
     plan = simulated_power(answering(correct), HORIZONS, 0.8)
     assert plan.total == (total if total is None else pytest.approx(total))
     assert [n for n, _, _ in plan.horizons] == list(HORIZONS)
-    assert plan.horizons[0][1:] == pytest.approx((correct[0] / 100, math.sqrt(correct[0] * (100 - correct[0]) / 1e6)))
+    p = (correct[0] + 2) / 104
+    assert plan.horizons[0][1:] == pytest.approx((correct[0] / 100, math.sqrt(p * (1 - p) / 100)))
+    assert (plan.total_error is None) == (total in (None, 100))
+
+
+def test_the_error_of_the_units_is_that_of_the_share_over_the_slope() -> None:
+    plan = simulated_power(answering((50, 70, 90, 95)), HORIZONS, 0.8)
+    assert plan.total_error is not None
+    half_way = (plan.horizons[1][2] + plan.horizons[2][2]) / 2
+    assert plan.total_error == pytest.approx(half_way / (0.2 / 200))
 
 
 @pytest.mark.parametrize(
