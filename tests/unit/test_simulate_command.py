@@ -21,7 +21,8 @@ QUICK = ["--runs", "3", "--horizon", "3000", "--batch", "500", "--processes", "1
 
 def simulate(spec: str, world: Path | str, *options: str) -> Any:
     file = world if isinstance(world, Path) else EXAMPLES / "worlds" / f"{world}.yaml"
-    return CliRunner().invoke(app, ["simulate", str(EXAMPLES / f"{spec}.yaml"), "--world", str(file), *options])
+    command = ["simulate", str(EXAMPLES / f"{spec}.yaml"), "--world", str(file), *options]
+    return CliRunner().invoke(app, command, env={"COLUMNS": "300"})  # no path is cut or wrapped
 
 
 def answer(*arguments: Any) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def test_every_mistake_in_a_world_is_named_with_its_file(tmp_path: Path) -> None
 def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     found = simulate("minimal", tmp_path / "nowhere.yaml")
     assert found.exit_code == 2
-    assert "nowhere.yaml" in found.output.replace("\n", "")
+    assert "nowhere.yaml" in found.output
 
 
 def test_curves_are_drawn(tmp_path: Path) -> None:
