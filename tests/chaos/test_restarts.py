@@ -13,10 +13,10 @@ from tests.chaos.schedule import EXIT_STATE_AHEAD, Action, Kill, Ready, Start, S
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos, pytest.mark.slow]
 
-UNITS = 20_000
+UNITS = 45_000
 SOURCE_BATCH_BYTES = 1000
 TINY_CHUNKS = ("--chunk-records-max", "10")
-"""Five units or so: the job must outlast three starts of a worker."""
+"""Five units or so: the job must outlast three starts of a worker, also where other tests run beside."""
 
 
 def restart(worker: int) -> list[Action]:
