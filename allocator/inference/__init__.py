@@ -1,8 +1,8 @@
 """What the data say, and what it takes to know: each result names its method and its assumptions."""
 
+from allocator.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, delayed_samples, effective_units, lag_edges
 from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Ratio
 from allocator.inference.cuped import AdjustedMeans, Slopes, adjusted_means
-from allocator.inference.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, delayed_samples, effective_units, lag_edges
 from allocator.inference.differences import differences
 from allocator.inference.effects import EffectTable, effects_by_period
 from allocator.inference.estimate import Estimate

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.inference.delay import DelayDistribution, beta_of_delayed, effective_units
+from allocator.delay import DelayDistribution, beta_of_delayed, effective_units
 from allocator.quadrature import FloatArray
 
 EDGES = np.array([0.0, 1.0, 5.0, 30.0, 100.0])

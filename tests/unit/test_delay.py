@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from allocator import ArgumentError
-from allocator.inference.delay import (
+from allocator.delay import (
     PRIOR_LAGS,
     DelayDistribution,
     beta_of_delayed,
