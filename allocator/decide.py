@@ -1,6 +1,7 @@
 """From moments to the next weights: the one decision the product makes, as a pure function.
 
-1. Posteriors of every metric from the moments.
+1. Posteriors of every metric from the moments; of the objective, what is still pending counted neither for nor against an arm
+   (`allocator.pending`), if the evidence has the lags of rewards.
 2. What the shares should be:
    - stopped: the fallback arm gets all. Paused: the previous shares stay. One arm: it gets all.
    - running: the policy's weights; while any arm has fewer than `warmup` units, the even split in their place. What is wanted
@@ -146,6 +147,11 @@ class _Slice:
         objective = context.metrics.get(experiment.objective)
         return cls(context, [m.n for m in context.moments], context.posteriors() if objective is None else objective)
 
+    @property
+    def pending(self) -> list[float] | None:
+        """Units an arm of which the objective is still to come."""
+        return None if self.context.pending is None else self.context.pending.of_arms(self.n)
+
 
 class _Case:
     """One experiment at one time: what its decisions have in common, found once."""
@@ -177,7 +183,7 @@ class _Case:
         shown = found.objective if choice is None or choice.posteriors is None else choice.posteriors
         return Decision(
             weights=weights,
-            arms=arm_states(found.n, shown, found.context.metrics if found is self.whole else {}, path.ppm),
+            arms=arm_states(found.n, shown, found.context.metrics if found is self.whole else {}, path.ppm, found.pending),
             steps={name: list(ppm) for name, ppm in path.steps.items()},
             reason=weights.reason,
             publish=changed or due,

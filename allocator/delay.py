@@ -25,6 +25,10 @@ enough for, where nothing can be known (truncated lags determine F only up to it
 side. F too large takes pending units for failures, as everybody without a correction does; the arm favoured last has most of
 them, loses a little, and traffic spreads. F too small lifts S / n_eff beyond what is possible, most for the arm favoured last: it
 feeds on itself.
+
+**An arm's own F**, for arms that answer at different speeds, is the same product of hazards (d_kj + m h_j) / (N_kj + m), with h_j
+the hazard of all arms together and m = 5 pseudo-lags: an arm without lags, or too young for a bin, follows the others, one
+with many goes by its own.
 """
 
 from __future__ import annotations
@@ -39,10 +43,21 @@ from allocator.errors import ArgumentError
 from allocator.quadrature import FloatArray
 from allocator.samples import Samples
 
-__all__ = ["PRIOR_LAGS", "DelayDistribution", "beta_of_delayed", "delayed_samples", "effective_units", "lag_edges"]
+__all__ = [
+    "LAG_BINS",
+    "POOLED_LAGS",
+    "PRIOR_LAGS",
+    "DelayDistribution",
+    "beta_of_delayed",
+    "delayed_samples",
+    "effective_units",
+    "lag_edges",
+]
 
 PRIOR_LAGS = 2.0
 """Pseudo-lags that have arrived at once."""
+POOLED_LAGS = 5.0
+"""Pseudo-lags of an arm that came as those of all arms did."""
 LAG_BINS = 27
 """The first ends at 2^-13 of the window: ten seconds of a day."""
 
@@ -73,11 +88,13 @@ class DelayDistribution:
     edges : shape (bins + 1,), seconds, rising from 0 to the attribution window.
     cdf : F at the edges, shape (bins + 1,) for all arms together or (arms, bins + 1); rising to 1. F(0) may be above 0.
     lags : rewards it was estimated from, shape () or (arms,).
+    pooled_lags : pseudo-lags by which each arm's F is drawn toward that of all.
     """
 
     edges: FloatArray
     cdf: FloatArray
     lags: FloatArray
+    pooled_lags: float = 0.0
     _pending: FloatArray = field(init=False, repr=False)
     """1 - F at the edges."""
     _fall: FloatArray = field(init=False, repr=False)
@@ -96,7 +113,8 @@ class DelayDistribution:
     @property
     def method(self) -> str:
         """How F is estimated."""
-        return f"reverse-time product limit of right-truncated lags, {PRIOR_LAGS:g} pseudo-lags at 0, linear within bins"
+        drawn = f"; each arm's drawn toward all arms' by {self.pooled_lags:g} pseudo-lags" if self.pooled_lags else ""
+        return f"reverse-time product limit of right-truncated lags, {PRIOR_LAGS:g} pseudo-lags at 0, linear within bins{drawn}"
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -137,18 +155,24 @@ class DelayDistribution:
         ------
         ArgumentError : shapes that do not fit, edges that do not rise from 0, lags below 0 or infinite, an end before its start.
         """
-        at, h = _edges(edges), np.asarray(lags, dtype=np.float64)
-        youngest, oldest = _ages(starts, ends, now)
-        if h.ndim not in {2, 3} or h.shape[-2:] != (len(oldest), len(at) - 1):
-            raise ArgumentError("lags", f"shape {h.shape}", f"({len(oldest)}, {len(at) - 1}) or (arms, …): periods by bins")
-        if h.size and not 0 <= h.min() <= h.max() < np.inf:  # also false for nan
-            raise ArgumentError("lags", h.tolist(), "finite numbers of at least 0")
-        old_enough = _old_enough(at, youngest, oldest)
-        d = h * (old_enough > 0)  # a lag longer than any exposure's age is a clock's mistake
-        at_risk = ((d / np.maximum(old_enough, 1e-100)).cumsum(axis=-1) * old_enough).sum(axis=-2)
-        cdf = np.ones((*at_risk.shape[:-1], len(at)))
-        np.cumprod(1 - (d.sum(axis=-2) / (at_risk + PRIOR_LAGS))[..., ::-1], axis=-1, out=cdf[..., -2::-1])
-        return cls(at, cdf, h.sum(axis=(-2, -1)))
+        at, d, at_risk, seen = _hazards(lags, edges, starts, ends, now)
+        return cls(at, _product(d / (at_risk + PRIOR_LAGS)), seen)
+
+    @classmethod
+    def by_arm(
+        cls, lags: npt.ArrayLike, edges: npt.ArrayLike, starts: npt.ArrayLike, ends: npt.ArrayLike, now: float
+    ) -> DelayDistribution:
+        """One F an arm, drawn toward that of all arms together as by `POOLED_LAGS` lags of theirs.
+
+        Parameters
+        ----------
+        lags : h, shape (arms, periods, bins). All else as in `estimate`.
+        """
+        at, d, at_risk, seen = _hazards(lags, edges, starts, ends, now)
+        if d.ndim != 2:
+            raise ArgumentError("lags", f"shape {np.shape(lags)}", "(arms, periods, bins)")
+        pooled = d.sum(axis=0) / (at_risk.sum(axis=0) + PRIOR_LAGS)
+        return cls(at, _product((d + POOLED_LAGS * pooled) / (at_risk + POOLED_LAGS)), seen, POOLED_LAGS)
 
     def at(self, age_s: npt.ArrayLike) -> FloatArray:
         """F at these ages, shape of the ages, an axis for arms before them if F is by arm; 0 below 0."""
@@ -278,6 +302,29 @@ def _edges(edges: npt.ArrayLike) -> FloatArray:
     if at.ndim != 1 or len(at) < 2 or at[0] != 0 or not (at[1:] > at[:-1]).all() or at[-1] == np.inf:
         raise ArgumentError("edges", at.tolist(), "at least two numbers that rise from 0")
     return at
+
+
+def _hazards(
+    lags: npt.ArrayLike, edges: npt.ArrayLike, starts: npt.ArrayLike, ends: npt.ArrayLike, now: float
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Checked edges; d and N of every bin, shape (bins,) or (arms, bins); how many lags there are, shape () or (arms,)."""
+    at, h = _edges(edges), np.asarray(lags, dtype=np.float64)
+    youngest, oldest = _ages(starts, ends, now)
+    if h.ndim not in {2, 3} or h.shape[-2:] != (len(oldest), len(at) - 1):
+        raise ArgumentError("lags", f"shape {h.shape}", f"({len(oldest)}, {len(at) - 1}) or (arms, …): periods by bins")
+    if h.size and not 0 <= h.min() <= h.max() < np.inf:  # also false for nan
+        raise ArgumentError("lags", h.tolist(), "finite numbers of at least 0")
+    old_enough = _old_enough(at, youngest, oldest)
+    d = h * (old_enough > 0)  # a lag longer than any exposure's age is a clock's mistake
+    at_risk = ((d / np.maximum(old_enough, 1e-100)).cumsum(axis=-1) * old_enough).sum(axis=-2)
+    return at, d.sum(axis=-2), at_risk, h.sum(axis=(-2, -1))
+
+
+def _product(hazards: FloatArray) -> FloatArray:
+    """F at the edges: the product of 1 - hazard over all later bins."""
+    cdf = np.ones((*hazards.shape[:-1], hazards.shape[-1] + 1))
+    np.cumprod((1 - hazards)[..., ::-1], axis=-1, out=cdf[..., -2::-1])
+    return cdf
 
 
 def _ages(starts: npt.ArrayLike, ends: npt.ArrayLike, now: float) -> FloatArray:

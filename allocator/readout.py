@@ -21,7 +21,10 @@ class MetricState(Struct, frozen=True, kw_only=True):
 
 
 class ArmState(Struct, frozen=True, kw_only=True):
-    """One arm on the objective with its P(best) there, its share after the decision, and every metric."""
+    """One arm on the objective with its P(best) there, its share after the decision, and every metric.
+
+    `pending` is how many of its units' worth of the objective is still to come: they count neither for nor against the arm.
+    """
 
     id: str
     n: int
@@ -29,11 +32,16 @@ class ArmState(Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
     p_best: float
     ppm: int
+    pending: float = 0.0
     metrics: dict[str, MetricState] = {}
 
 
 def arm_states(
-    n: Sequence[int], objective: Posteriors, metrics: Mapping[str, Posteriors], ppm: Sequence[int]
+    n: Sequence[int],
+    objective: Posteriors,
+    metrics: Mapping[str, Posteriors],
+    ppm: Sequence[int],
+    pending: Sequence[float] | None = None,
 ) -> tuple[ArmState, ...]:
     """The readouts of every arm, in the order of `objective.arms`.
 
@@ -43,6 +51,7 @@ def arm_states(
     objective : posteriors of what traffic follows.
     metrics : posteriors of every metric to read out, by name; the objective may be one of them.
     ppm : shares after the decision.
+    pending : units an arm of which the objective is still to come; None: of none.
     """
     per_metric = {name: _states(n, found) for name, found in metrics.items()}
     on = next((per_metric[name] for name, found in metrics.items() if found is objective), None) or _states(n, objective)
@@ -54,6 +63,7 @@ def arm_states(
             interval=on[k].interval,
             p_best=p_best,
             ppm=ppm[k],
+            pending=0.0 if pending is None else pending[k],
             metrics={name: states[k] for name, states in per_metric.items()},
         )
         for k, (arm, p_best) in enumerate(zip(objective.arms, objective.prob_best().tolist(), strict=True))

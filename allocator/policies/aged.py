@@ -30,7 +30,7 @@ def aged_posteriors(context: Context, weight: Callable[[int], float]) -> Posteri
         raise ArgumentError("periods", "none", "moments by period: this policy weighs them by age")
     current = int(context.now // context.period_s)
     weights = {period: weight(max(0, current - period)) for period in periods}
-    counted = [(objective.samples(periods[period]), w) for period, w in weights.items() if w > 0.0]
+    counted = [(context.samples_of_period(period), w) for period, w in weights.items() if w > 0.0]
     if not counted:
         return objective.posteriors(objective.samples([Moments.zero(context.evidence.metrics)] * len(context.evidence.arms)))
     return objective.posteriors(pooled(counted))

@@ -84,7 +84,7 @@ class LinearThompson:
     def _fitted(self, context: Context) -> _Fit | None:
         """The posterior of every arm's coefficients; None where no unit differs from another."""
         names = [name for name in context.evidence.by_segment if name in self.features]
-        parts = [context.objective.samples(context.evidence.by_segment[name]) for name in names]
+        parts = [context.samples(context.evidence.by_segment[name]) for name in names]
         n = np.array([part.n for part in parts])
         if not n.any():
             return None

@@ -73,14 +73,14 @@ class _Fit:
 def _fitted(context: Context) -> _Fit | None:
     """The fit to all segments; None where no unit differs from another."""
     objective, evidence = context.objective, context.evidence
-    parts = {name: objective.samples(moments) for name, moments in evidence.by_segment.items()}
+    parts = {name: context.samples(moments) for name, moments in evidence.by_segment.items()}
     n = np.array([part.n for part in parts.values()])
     if not n.any():
         return None
     each = [np.divide(p.total, p.n, out=np.zeros_like(p.total), where=p.n > 0) + p.origin for p in parts.values()]
     mean, units = np.array(each), n.sum(axis=0)
     within = sum(part.squares for part in parts.values()) / np.maximum(units, 1.0)
-    sd = objective.posteriors(objective.samples(evidence.total)).sd
+    sd = objective.posteriors(context.samples(evidence.total)).sd
     variance = np.maximum(within, units * sd**2)  # rates of 0 have no variance within, and yet some doubt
     if not variance.any():
         return None

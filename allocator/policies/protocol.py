@@ -13,8 +13,10 @@ from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.moments import Moments
 from allocator.objective import Objective
+from allocator.pending import Pending
 from allocator.posterior import Posteriors, posteriors_of
 from allocator.quadrature import FloatArray
+from allocator.samples import Samples
 
 __all__ = ["Choice", "Context", "Policy", "Verdict", "best_is_high", "needed", "normalise"]
 
@@ -29,13 +31,15 @@ class Context:
     ----------
     objective : makes samples of moments and posteriors of samples, for policies that weigh or part the evidence.
     evidence : training moments by segment and by period.
-    metrics : every metric's posteriors in the segment, by name; made when looked at.
+    metrics : every metric's posteriors in the segment, by name; made when looked at. Of the objective as `posteriors` makes them,
+        of the others with pending rewards as 0.
     control : the control's place in the order of arms.
     segment : the segment whose weights are wanted; None for those of the whole experiment.
     now : seconds since the epoch.
     period_s : length of a period of `evidence`, in seconds.
     segments : those the spec declares.
     shared : what `once` has found, for all segments of one decision.
+    pending : what is still to come of the objective in the whole experiment; None: nothing, as far as is known.
     """
 
     objective: Objective
@@ -47,22 +51,25 @@ class Context:
     period_s: float
     segments: tuple[str, ...] = ()
     shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    pending: Pending | None = None
 
     @classmethod
     def of(
         cls, experiment: Experiment, evidence: Evidence, now: float, segment: str | None = None, whole: Context | None = None
     ) -> Context:
         """The context of the whole experiment, or of one of its segments, which shares what `whole` has found."""
+        pending = Pending.of(experiment, evidence, now) if whole is None else whole.pending
         return cls(
             objective=Objective.of(experiment),
             evidence=evidence,
-            metrics=_Metrics(experiment, _moments(evidence, segment)),
+            metrics=_Metrics(experiment, _moments(evidence, segment), pending),
             control=experiment.arm_ids.index(experiment.control),
             segment=segment,
             now=now,
             period_s=experiment.period_s,
             segments=experiment.segments,
             shared={} if whole is None else whole.shared,
+            pending=pending,
         )
 
     @property
@@ -70,9 +77,19 @@ class Context:
         """Every arm's moments in the segment, or in the whole experiment."""
         return _moments(self.evidence, self.segment)
 
+    def samples(self, moments: Sequence[Moments]) -> Samples:
+        """The objective of every arm's moments, of the experiment or of a segment, what is pending taken into account."""
+        found = self.objective.samples(moments)
+        return found if self.pending is None else self.pending.samples(found)
+
+    def samples_of_period(self, period: int) -> Samples:
+        """The objective of every arm's units of one period of exposure time, what is pending taken into account."""
+        found = self.objective.samples(self.evidence.by_period[period])
+        return found if self.pending is None else self.pending.samples_of_period(found, period)
+
     def posteriors(self) -> Posteriors:
         """Of the objective in the segment, or in the whole experiment: what a policy is given."""
-        return self.objective.posteriors(self.objective.samples(self.moments))
+        return self.objective.posteriors(self.samples(self.moments))
 
     def once(self, make: Callable[[Context], T]) -> T:
         """`make(self)`, made once for all segments of a decision: it must not look at `segment` or `metrics`."""
@@ -159,16 +176,21 @@ def best_is_high(posteriors: Posteriors) -> FloatArray:
 class _Metrics(Mapping[str, Posteriors]):
     """Posteriors of every metric, each made when it is first looked at: most policies look at none, and segments are many."""
 
-    def __init__(self, experiment: Experiment, moments: Sequence[Moments]) -> None:
-        self._experiment, self._moments = experiment, moments
+    def __init__(self, experiment: Experiment, moments: Sequence[Moments], pending: Pending | None) -> None:
+        self._experiment, self._moments, self._pending = experiment, moments, pending
         self._made: dict[str, Posteriors] = {}
 
     def __getitem__(self, name: str) -> Posteriors:
         if name not in self._made:
-            metric = self._experiment.metrics[name]
-            j = self._experiment.metric_names.index(name)
-            self._made[name] = posteriors_of(metric, j, self._experiment.arm_ids, self._moments)
+            self._made[name] = self._of(name)
         return self._made[name]
+
+    def _of(self, name: str) -> Posteriors:
+        if self._pending is not None and name == self._experiment.objective:
+            objective = Objective.of(self._experiment)
+            return objective.posteriors(self._pending.samples(objective.samples(self._moments)))
+        j = self._experiment.metric_names.index(name)
+        return posteriors_of(self._experiment.metrics[name], j, self._experiment.arm_ids, self._moments)
 
     def __contains__(self, name: object) -> bool:
         return name in self._experiment.metrics

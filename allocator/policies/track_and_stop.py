@@ -50,7 +50,7 @@ class TrackAndStop:
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), positive, sums to 1. Needs the context."""
         context = needed(context)
-        samples, arms = context.objective.samples(context.moments), len(posteriors.arms)
+        samples, arms = context.samples(context.moments), len(posteriors.arms)
         best = np.full(arms, 1 / arms)
         if (laws := _shrunk(posteriors, samples)) is not None:
             best, _ = optimal_proportions(laws)
@@ -59,7 +59,7 @@ class TrackAndStop:
 
     def stop(self, posteriors: Posteriors, context: Context) -> Verdict:
         """Whether the best arm is told apart from every other one."""
-        samples = context.objective.samples(context.moments)
+        samples = context.samples(context.moments)
         units, binary = float(samples.n.sum()), isinstance(posteriors, BetaPosteriors)
         threshold = float(np.log((1.0 + np.log(max(1.0, units))) / self.delta))
         laws = _observed(posteriors, samples)
