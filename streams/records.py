@@ -101,6 +101,11 @@ class Partial(Struct, frozen=True, kw_only=True):
     """Newest `ts` among the events counted so far, for lag in seconds."""
     epoch: int = 0
     """When the partition's state was begun, in milliseconds since the epoch: later after its changelog was lost."""
+    lags: dict[str, list[list[int]]] = {}
+    """By arm and metric: how many rewards came how late, in the bins of `allocator.delay.lag_edges`. A metric without any has an
+    empty list, or none. Of units that train the allocation; an estimate's input, which corrections do not take back."""
+    read_until: float = 0.0
+    """Event time that the partition has read exposures and rewards up to; only under the period `COUNTERS`, 0 if nothing."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,8 @@ from streams.records import COUNTERS, Partial
 __all__ = ["Totals"]
 
 _CellKey = tuple[str, str, bool]
+_Lags = dict[str, list[list[int]]]
+"""By arm and metric."""
 
 
 class Totals:
@@ -31,6 +33,11 @@ class Totals:
         self._cells: dict[_CellKey, list[int]] = {}
         self._periods: dict[int, dict[str, list[int]]] = {}
         """Training sums by period and arm."""
+        self._lags: dict[int, _Lags] = {}
+        self._all_lags: _Lags = {}
+        """Over all periods, so that a decision need not sum them up."""
+        self._read_until: dict[int, float] = {}
+        """By partition."""
 
     def replace(self, partial: Partial) -> bool:
         """Take over a partial; False if it is not newer than what is known, by epoch and then by number."""
@@ -41,11 +48,14 @@ class Totals:
             return False
         if partial.epoch > epoch:
             self._epochs[partition] = partial.epoch
+            self._read_until.pop(partition, None)
             for known in [known for known in self._newest if known[0] == partition]:
                 self._change(sub, self._newest.pop(known))
         elif former is not None:
             self._change(sub, former)
         self._newest[at] = partial
+        if partial.period == COUNTERS:
+            self._read_until[partition] = partial.read_until
         self.event_ts = max(self.event_ts, partial.event_ts)
         self._change(add, partial)
         return True
@@ -57,14 +67,26 @@ class Totals:
             if not cell.holdback:
                 period = self._periods.setdefault(partial.period, {})
                 period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
+        for arm, found in partial.lags.items():
+            for lags in (self._lags.setdefault(partial.period, {}), self._all_lags):
+                rows = lags.setdefault(arm, [])
+                rows += ([] for _ in range(len(found) - len(rows)))
+                for j, row in enumerate(found):
+                    if row:
+                        rows[j] = _changed(rows[j] or None, operation, row)
 
     def training(self, experiment: Experiment) -> Evidence:
-        """What trains the allocation: sums by segment and by period, held-back units left out."""
+        """What trains the allocation: sums by segment and by period, with the lags of rewards; held-back units left out.
+
+        Events were read up to what the partition that is furthest says. One that lags has neither its newest exposures nor their
+        rewards, so the others' ages are right for what it has; one without traffic must not hold the others back.
+        """
         segments: dict[str, dict[str, list[int]]] = {}
         for (segment, arm, holdback), sums in self._cells.items():
             if not holdback:
                 segments.setdefault(segment, {})[arm] = sums
-        return Evidence(experiment.arm_ids, len(experiment.metrics), segments, self._periods)
+        arms, read_until = experiment.arm_ids, max(self._read_until.values(), default=0.0)
+        return Evidence(arms, len(experiment.metrics), segments, self._periods, self._lags, self._all_lags, read_until or None)
 
     def held_back(self, experiment: Experiment) -> Moments:
         """Moments of the holdback, kept apart from training."""

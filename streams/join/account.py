@@ -6,8 +6,9 @@ change a record and remember it, `settle` brings sums and counters to what it no
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from allocator.moments import layout_of
 from streams.join.cells import CELL_PREFIX, CellName, Cells
 from streams.join.kinds import KIND_PREFIX, Kind, Kinds
+from streams.join.lags import LAGS_PREFIX, Lags
 from streams.join.outcomes import OUTCOMES, Outcome
 from streams.join.plan import MetricPlan, Plan
 from streams.join.slots import Slot
@@ -23,10 +25,14 @@ from streams.join.units import (
     ENTRIES,
     KIND,
     REWARDS,
+    TS,
+    VALUE,
+    Attributed,
     Entry,
     Record,
     W,
     Y,
+    attributed,
     forget,
     is_spent,
     outcome_of,
@@ -46,14 +52,15 @@ class Account:
     """Cells, kinds and counters."""
 
     def __init__(self) -> None:
-        self.cells, self.kinds = Cells(), Kinds()
+        self.cells, self.kinds, self.lags = Cells(), Kinds(), Lags()
         self.plans: Mapping[str, Plan] = {}
         self.counts: dict[str, list[int]] = {}
         """Events by outcome, by the experiment they name; "" for events that name none or one that is not known."""
         self.experiment_of: list[str] = []
         """Of each cell."""
         self._counted: dict[str, list[int]] = {}
-        self._unsettled: dict[bytes, tuple[Record, Tally | None]] = {}
+        self._unsettled: dict[bytes, tuple[Record, Tally | None, set[str]]] = {}
+        """Changed records by unit, outcomes before if entries changed, and the ids of rewards that are new."""
 
     def set_plans(self, plans: Mapping[str, Plan]) -> None:
         """Take over the current specs."""
@@ -63,7 +70,10 @@ class Account:
     def restore(self, scan: Callable[[bytes], Iterator[tuple[bytes, bytes]]]) -> None:
         """Take over what `drain` wrote before."""
         self.cells.restore(scan(CELL_PREFIX))
-        self.experiment_of.extend(name.experiment for name in self.cells.names)
+        for name in self.cells.names:
+            self.experiment_of.append(name.experiment)
+            self.lags.add(name)
+        self.lags.restore(scan(LAGS_PREFIX))
         self.kinds.restore(scan(KIND_PREFIX))
         self.kinds.refresh(self.plans.values())
         for key, value in scan(COUNTS_PREFIX):
@@ -73,6 +83,7 @@ class Account:
     def drain(self, keys: list[bytes], values: list[bytes | None]) -> set[tuple[str, int]]:
         """Append what changed as changelog records; returns the (experiment, period) pairs whose partials changed."""
         touched = self.cells.drain(keys, values)
+        self.lags.drain(touched, keys, values)
         self.kinds.drain(keys, values)
         for experiment, counts in self._counted.items():
             keys.append(COUNTS_PREFIX + experiment.encode())
@@ -100,6 +111,7 @@ class Account:
         cell = self.cells.intern(name, plan.layout.metrics)
         if cell == len(self.experiment_of):
             self.experiment_of.append(plan.name)
+            self.lags.add(name)
             self.heat(cell)
         return cell
 
@@ -117,18 +129,22 @@ class Account:
         for n, stored in ((1, reward), (-1, former)) if former else ((1, reward),):
             kind = self.kinds.all[stored[KIND]]
             self.counts_of(kind.experiment)[outcome_of(record[ENTRIES], self.experiment_of, kind, stored)] += n
-        self._unsettled[key] = record, None
+        known = self._unsettled.get(key)
+        new = set() if known is None else known[2]
+        if not former or not former[VALUE]:
+            new.add(reward_id)
+        self._unsettled[key] = record, None, new
 
     def revise(self, key: bytes, record: Record, change: Callable[[], Any]) -> None:
         """Change the record's entries, and with them what becomes of its rewards."""
         if key not in self._unsettled:
-            self._unsettled[key] = record, self._outcomes(record)
+            self._unsettled[key] = record, self._outcomes(record), set()
         change()
 
     def settle(self) -> None:
         """Bring counters and sums to what the events of the records that were changed now amount to."""
-        for record, before in self._unsettled.values():
-            self._settle(record, before)
+        for record, before, new in self._unsettled.values():
+            self._settle(record, before, new)
         self._unsettled.clear()
 
     def leave(self, entry: Entry) -> None:
@@ -170,8 +186,8 @@ class Account:
         for experiment, rewards in self.kinds.take_applied():
             self.counts_of(experiment)[Outcome.REWARD_APPLIED] += rewards
 
-    def _settle(self, record: Record, before: Tally | None) -> None:
-        self._bring(record)
+    def _settle(self, record: Record, before: Tally | None, new: Set[str]) -> None:
+        self._bring(record, new)
         if before is not None:
             after = self._outcomes(record)
             for experiment, outcome in before.keys() | after.keys():
@@ -191,7 +207,7 @@ class Account:
             for reward in record[REWARDS].values()
         )
 
-    def _bring(self, record: Record) -> None:
+    def _bring(self, record: Record, new: Set[str]) -> None:
         """Bring every entry's metric vector, and with it the sums, to what the record says."""
         later: dict[str, list[Entry]] = {}
         for entry in reversed(record[ENTRIES]):
@@ -201,8 +217,21 @@ class Account:
                 continue
             lives = later.setdefault(experiment, [])
             if entry[Y] is not None:
-                self._move(entry, values_of(entry, lives, experiment, self.kinds.all, record[REWARDS], plan.layout.metrics))
+                rewards = attributed(entry, lives, experiment, self.kinds.all, record[REWARDS])
+                wanted = values_of(rewards, plan.layout.metrics)
+                self._count_lags(entry, wanted, rewards, new)
+                self._move(entry, wanted)
             lives.append(entry)
+
+    def _count_lags(self, entry: Entry, wanted: list[int], rewards: Attributed, new: Set[str]) -> None:
+        """What the hot loop counts reward by reward: of a metric that was 0 so far, all that make it; of others, the new ones."""
+        for j, (metric, seen) in rewards.items():
+            was = entry[Y][j]
+            if not metric.incremental or wanted[j] == was or (was and metric.aggregate != "sum"):
+                continue
+            times = [ts for ts, id_, steps in seen if steps and (not was or id_ in new)]
+            for ts in times if metric.aggregate == "sum" else [min(times)]:
+                self.lags.of[entry[CELL]][j][bisect_left(metric.lag_bounds, ts - entry[TS])] += 1
 
     def _move(self, entry: Entry, wanted: list[int]) -> None:
         layout = self.plans[self.experiment_of[entry[CELL]]].layout

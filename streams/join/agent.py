@@ -257,6 +257,8 @@ class JoinAgent:
             counters={label(Outcome(i)): n for i, n in enumerate(counts) if n},
             event_ts=max(fold.exposures_mark, fold.rewards_mark),
             epoch=self.ledger.checkpoint.epoch,
+            lags=fold.lags.of_period(experiment, period),
+            read_until=fold.watermark if period == COUNTERS else 0.0,
         )
         to = partition_of(experiment, self._settings.partitions)
         key = f"{experiment}|{partition}|{period}".encode()

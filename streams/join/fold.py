@@ -11,6 +11,7 @@ goes through `streams.join.account`, which derives what a changed record amounts
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -72,7 +73,7 @@ class Fold:
 
     def __init__(self) -> None:
         self._account = Account()
-        self.cells, self.counts = self._account.cells, self._account.counts
+        self.cells, self.counts, self.lags = self._account.cells, self._account.counts, self._account.lags
         self.plans: dict[str, Plan] = {}
         self.horizon_s = 0.0
         """The longest of any experiment: what is older concerns nobody."""
@@ -152,7 +153,7 @@ class Fold:
     def rewards(self, batch: Events[Reward]) -> None:
         """Fold rewards in log order."""
         kind_of, changed, stored, mark = self._account.kinds.wanted, self._changed, self._stored, self.rewards_mark
-        hot, filled = self.cells.hot, self._account.kinds.filled
+        hot, lags, filled = self.cells.hot, self.lags.of, self._account.kinds.filled
         watermark, behind = self.watermark, mark - self._grace_s + ROUNDING_S
         for i, (key, r) in enumerate(zip(batch.keys, batch.events, strict=True)):
             kind = kind_of.get((r.metric, r.experiment)) or self._kind(batch, i)
@@ -193,9 +194,10 @@ class Fold:
                     if not kind.applied:
                         filled.append(kind)
                     kind.applied += 1
-                    if value:  # 0 changes neither a sum nor the maximum of zeros and ones
-                        j, steps = wanted.index, wanted.quantise(value)
-                        new = y[j] + steps if wanted.aggregate == "sum" else max(y[j], steps)
+                    j = wanted.index
+                    # 0 changes neither a sum nor the maximum of zeros and ones
+                    if value and (new := wanted.after(y[j], value)) != y[j]:
+                        lags[cell][j][bisect_left(wanted.lag_bounds, ts - exposed)] += 1
                         wanted.layout.change(hot.get(cell) or self._account.heat(cell), weight, y, j, new)
                     continue
             self._account.put_reward(key, record, r.reward_id, (kind.number, ts, value))

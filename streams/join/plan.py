@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import floor
 
+from allocator.delay import lag_edges
 from allocator.experiment import OTHER_SEGMENT, Experiment, Metric
 from allocator.moments import STEPS_MAX, Layout, layout_of
 
@@ -34,6 +35,8 @@ class MetricPlan:
     """How long after its `ts` a reward is kept for the experiment: so long the exposure of its life may come."""
     incremental: bool
     """Whether a further reward changes the unit's value in a way that needs no look at the earlier ones."""
+    lag_bounds: tuple[float, ...]
+    """What parts the bins of lags: `allocator.delay.lag_edges` without the first and the last."""
 
     @classmethod
     def of(cls, index: int, metric: Metric, experiment: Experiment) -> MetricPlan:
@@ -55,6 +58,7 @@ class MetricPlan:
             horizon_s=metric.window_s + grace_s,
             keep_s=max(m.window_s for m in experiment.metrics.values()) + grace_s + skew_s + ROUNDING_S,
             incremental=binary or metric.aggregate == "sum",
+            lag_bounds=tuple(lag_edges(metric.window_s)[1:-1].tolist()),
         )
 
     def accepts(self, value: float) -> bool:
@@ -64,6 +68,11 @@ class MetricPlan:
     def quantise(self, value: float) -> int:
         """Steps of the resolution, halves up. The value is in the domain."""
         return floor(value * self.steps_per_one + 0.5)
+
+    def after(self, former: int, value: float) -> int:
+        """What one more value makes of a unit's, in steps, where `incremental`."""
+        steps = floor(value * self.steps_per_one + 0.5)
+        return former + steps if self.aggregate == "sum" else max(former, steps)
 
 
 @dataclass(slots=True)

@@ -45,8 +45,10 @@ __all__ = [
     "KIND",
     "REWARDS",
     "TS",
+    "VALUE",
     "W",
     "Y",
+    "attributed",
     "forget",
     "is_newer",
     "is_spent",
@@ -65,6 +67,8 @@ Entry = list[Any]
 Reward = Sequence[Any]
 RewardId = str | tuple[str, float, int]
 """(id, ts, kind) of a reward whose id names a newer one by now."""
+Attributed = dict[int, tuple[MetricPlan, list[tuple[float, str, int]]]]
+"""By place of the metric: the rewards that count there, as (ts, id, steps)."""
 Experiments = Sequence[str] | Mapping[int, str]
 """The experiment of every cell."""
 Kinds = Sequence[Kind] | Mapping[int, Kind]
@@ -104,15 +108,11 @@ def outcome_of(entries: Sequence[Entry], experiments: Experiments, kind: Kind, r
     return next((outcome for outcome in BEST_FIRST if outcome in outcomes), Outcome.REWARD_WAITING)
 
 
-def values_of(
-    entry: Entry, later: Sequence[Entry], experiment: str, kinds: Kinds, rewards: Mapping[RewardId, Reward], metrics: int
-) -> list[int]:
-    """The unit's metric vector in a life, from all its rewards: the definition the incremental updates must meet.
-
-    `later` are the entries of the unit's lives in the experiment after that.
-    """
-    attributed: dict[int, list[tuple[float, str, int]]] = {}
-    plans: dict[int, MetricPlan] = {}
+def attributed(
+    entry: Entry, later: Sequence[Entry], experiment: str, kinds: Kinds, rewards: Mapping[RewardId, Reward]
+) -> Attributed:
+    """Which of the unit's rewards count in a life. `later` are the entries of its lives in the experiment after that."""
+    found: Attributed = {}
     for reward_id, reward in rewards.items():
         wanted = kinds[reward[KIND]].wanted_by.get(experiment)
         if wanted is None or _in_life(entry, wanted, reward) is not Outcome.REWARD_APPLIED:
@@ -120,11 +120,15 @@ def values_of(
         if later and any(_in_life(other, wanted, reward) is not None for other in later):
             continue
         id_ = reward_id if isinstance(reward_id, str) else reward_id[0]
-        attributed.setdefault(wanted.index, []).append((reward[AT], id_, wanted.quantise(reward[VALUE])))
-        plans[wanted.index] = wanted
+        found.setdefault(wanted.index, (wanted, []))[1].append((reward[AT], id_, wanted.quantise(reward[VALUE])))
+    return found
+
+
+def values_of(rewards: Attributed, metrics: int) -> list[int]:
+    """The unit's metric vector in a life: the definition the incremental updates must meet."""
     y = [0] * metrics
-    for j, seen in attributed.items():
-        match plans[j].aggregate:
+    for j, (wanted, seen) in rewards.items():
+        match wanted.aggregate:
             case "sum":
                 y[j] = sum(steps for _, _, steps in seen)
             case "max":

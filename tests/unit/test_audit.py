@@ -21,6 +21,7 @@ from streams.cli import audit
 from streams.join.account import COUNTS_PREFIX
 from streams.join.cells import CELL_PREFIX
 from streams.join.fold import MARKS_KEY
+from streams.join.lags import LAGS_PREFIX
 from streams.seam import Batch
 from tests.folding import Partition, experiment, exposure, reward
 from tests.stored import Stored, compared
@@ -60,10 +61,12 @@ def belated() -> Partition:
 
 @pytest.mark.parametrize("made", [partition, come_back, belated])
 def test_every_bit_of_every_record_counts(made: Callable[[], Partition]) -> None:
-    """Exhaustive: the bits of a partition's records are flipped one by one."""
+    """Exhaustive: the bits of a partition's records are flipped one by one. Lags are an estimate's input, and not compared."""
     whole = made()
     assert compared(whole, made()).equal
     for key, value in whole.stored.items():
+        if key.startswith(LAGS_PREFIX):
+            continue
         for bit in range(8 * len(value)):
             changed = bytearray(value)
             changed[bit // 8] ^= 1 << bit % 8
@@ -84,7 +87,7 @@ def test_every_record_counts() -> None:
     whole = partition()
     for key in whole.stored:
         found = compared({k: v for k, v in whole.stored.items() if k != key}, whole)
-        assert not found.equal, key
+        assert found.equal == key.startswith(LAGS_PREFIX), key
 
 
 def test_a_difference_says_what_and_how_much() -> None:
