@@ -109,9 +109,13 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     segments: Annotated[tuple[str, ...], Meta(description="counted apart; any other is counted as `other`")] = ()
     enrolment: Annotated[Share, Meta(description="share of units that take part")] = 1.0
     holdback: Annotated[Share, Meta(description="share of them kept on control, which trains nothing")] = 0.0
-    period_s: Annotated[Seconds, Meta(description="moments are kept by periods of exposure time, in seconds")] = field(
-        default=86400.0, name="period"
-    )
+    period_s: Annotated[
+        Seconds,
+        Meta(
+            description="moments are kept by periods of exposure time, in seconds; at most an eighth of the objective's window, "
+            "for pending rewards to be allowed for within 1 %. By default an eighth of the shortest window, from 1h to 1d"
+        ),
+    ] = field(default=86400.0, name="period")
     publish_interval_s: Annotated[Seconds, Meta(description="least seconds between two publications")] = field(
         default=1.0, name="publish_interval"
     )

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 import msgspec
 from msgspec import Struct
 
+from allocator.delay import LAG_BINS
 from allocator.durations import format_duration, parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.evidence import Evidence
@@ -31,6 +32,8 @@ METRICS_MAX = 50
 SEGMENTS_MAX = 1000
 MOMENTS_BYTES_MAX = 900_000
 """A period's moments over all arms, segments and metrics travel as one Kafka record."""
+LAG_BYTES = 8
+"""What a count of lags takes, at most: seven digits and a comma."""
 NUMBER_BYTES = 24
 """What a sum takes as decimal text, about: seven digits for a count of units, thirty for a weighted square."""
 
@@ -54,6 +57,16 @@ def load_experiment(source: str | Mapping[str, Any]) -> Experiment:
     if reader.errors:
         raise SpecErrors(reader.errors)
     return experiment
+
+
+def _period_s(metrics: Mapping[str, Metric]) -> float:
+    """An eighth of the shortest window, as fine as comparing arms with pending rewards takes (`allocator.delay`).
+
+    At least an hour, so that periods do not become too many; at most a day. Not of the objective's window: another metric may
+    become the objective, and the periods must stay.
+    """
+    shortest_s = min((metric.window_s for metric in metrics.values()), default=86400.0)
+    return min(max(shortest_s / 8, 3600.0), 86400.0)
 
 
 _MISSING: Any = object()
@@ -100,7 +113,7 @@ class _Reader:
             segments=segments,
             enrolment=self._share("enrolment", source.get("enrolment", 1.0)),
             holdback=self._share("holdback", source.get("holdback", 0.0)),
-            period_s=self._duration("period", source.get("period", 86400.0)),
+            period_s=self._duration("period", source.get("period", _period_s(metrics))),
             publish_interval_s=publish_interval_s,
             lease_s=self._lease(source.get("lease", max(60.0, 3 * publish_interval_s)), publish_interval_s),
             clock_skew_s=self._duration("clock_skew", source.get("clock_skew", 5.0)),
@@ -128,7 +141,8 @@ class _Reader:
         """Each arm, and the holdback, has a cell in every declared segment and in `other`."""
         cells = (len(arms) + 1) * (len(segments) + 1)
         names = max(map(len, arms), default=0) + max(map(len, segments), default=0)
-        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1)).length) > MOMENTS_BYTES_MAX:
+        lags = len(arms) * metrics * LAG_BINS * LAG_BYTES
+        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1)).length) + lags > MOMENTS_BYTES_MAX:
             found = f"{len(arms)} arms × {len(segments)} segments × {metrics} metrics"
             self._error("segments", found, f"fewer: their moments must fit {MOMENTS_BYTES_MAX} bytes")
 

@@ -165,3 +165,15 @@ def test_more_sums_than_travel_together_are_refused() -> None:
     load_experiment({**spec, "segments": [f"s{i}" for i in range(40)]})
     with pytest.raises(SpecErrors, match="100 arms × 500 segments × 1 metrics"):
         load_experiment({**spec, "segments": [f"s{i}" for i in range(500)]})
+
+
+@pytest.mark.parametrize(
+    ("windows", "period_s"),
+    [(["1d"], 10_800.0), (["10m"], 3600.0), (["30d"], 86_400.0), (["7d", "2d"], 21_600.0)],
+)
+def test_periods_are_an_eighth_of_the_shortest_window_from_an_hour_to_a_day(windows: list[str], period_s: float) -> None:
+    metrics = {f"m{i}": {"type": "binary", "window": window} for i, window in enumerate(windows)}
+    spec = {"experiment": "x", "arms": ["a", "b"], "metrics": metrics}
+    for objective in metrics:
+        assert load_experiment({**spec, "objective": objective}).period_s == period_s
+    assert load_experiment({**spec, "objective": "m0", "period": "1m"}).period_s == 60.0
