@@ -53,11 +53,13 @@ def spec(**changes: Any) -> Experiment:
 
 
 class Loop:
-    """One worker under `PREFIX`, with a started producer and router."""
+    """One worker, with a started producer and router, all under one prefix."""
 
-    def __init__(self, bootstrap: str, worker: WorkerProcess, events: EventProducer, router: Router) -> None:
+    def __init__(
+        self, bootstrap: str, worker: WorkerProcess, events: EventProducer, router: Router, prefix: str = PREFIX
+    ) -> None:
         self.bootstrap, self.worker, self.events, self.router = bootstrap, worker, events, router
-        self.connection, self.topics = Connection(bootstrap), Topics(PREFIX)
+        self.connection, self.topics = Connection(bootstrap), Topics(prefix)
 
     async def apply(self, experiment: Experiment) -> str:
         """Put in force and wait for its first weights; returns the name."""

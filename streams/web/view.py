@@ -33,7 +33,7 @@ class ArmShare(Struct, frozen=True):
 
 
 class ArmRow(Struct, frozen=True, kw_only=True):
-    """One arm on the objective: units, posterior mean, 95 % interval, probability of being best, share."""
+    """One arm on the objective: units, posterior mean, 95 % interval, probability of being best, share, units still pending."""
 
     id: str
     n: int
@@ -41,6 +41,7 @@ class ArmRow(Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
     p_best: float
     ppm: int
+    pending: float = 0.0
 
 
 class MetricRow(Struct, frozen=True, kw_only=True):
@@ -160,7 +161,10 @@ def rows_of(states: Iterable[ArmState]) -> tuple[list[ArmRow], dict[str, list[Me
     arms: list[ArmRow] = []
     metrics: dict[str, list[MetricRow]] = {}
     for arm in states:
-        arms.append(ArmRow(id=arm.id, n=arm.n, mean=arm.mean, interval=arm.interval, p_best=arm.p_best, ppm=arm.ppm))
+        row_of_arm = ArmRow(
+            id=arm.id, n=arm.n, mean=arm.mean, interval=arm.interval, p_best=arm.p_best, ppm=arm.ppm, pending=arm.pending
+        )
+        arms.append(row_of_arm)
         for metric, state in arm.metrics.items():
             row = MetricRow(id=arm.id, n=state.n, mean=state.mean, interval=state.interval)
             metrics.setdefault(metric, []).append(row)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
+
+from allocator.delay import LAG_BINS
 from allocator.moments import Moments, layout_of
 from streams.allocate.totals import Totals
 from streams.records import COUNTERS, Cell, Partial
@@ -152,3 +157,46 @@ def test_training_is_there_by_segment_and_by_period_too() -> None:
     assert {name: [m.n for m in arms] for name, arms in found.by_segment.items()} == {"free": [0, 4], "pro": [6, 0]}
     assert {period: [m.n for m in arms] for period, arms in found.by_period.items()} == {2: [1, 0], 3: [5, 4]}
     assert [m.sum(0) for m in found.total] == [3, 0]
+
+
+def late(bin_: int, count: int = 1) -> list[int]:
+    row = [0] * LAG_BINS
+    row[bin_] = count
+    return row
+
+
+def test_lags_add_up_over_partitions_by_period_arm_and_metric() -> None:
+    totals = taking(
+        partial(1, period=1, lags={"a": [late(3), late(4)]}),
+        partial(1, period=1, partition=1, lags={"a": [[], late(4, 2)], "b": [late(0)]}),
+        partial(1, period=2, lags={"a": [late(3, 5)]}),
+    )
+    found = totals.training(CHAT)
+    assert found.lags == {1: {"a": [late(3), late(4, 3)], "b": [late(0)]}, 2: {"a": [late(3, 5)]}}
+    assert found.every_lag == {"a": [late(3, 6), late(4, 3)], "b": [late(0)]}
+    assert dataclasses.replace(found, all_lags=None).every_lag == found.every_lag
+    totals.replace(partial(2, period=1, lags={"a": [late(3, 2), late(4)]}))
+    assert totals.training(CHAT).every_lag == {"a": [late(3, 7), late(4, 3)], "b": [late(0)]}
+
+
+def test_lags_of_a_state_begun_anew_replace_those_before() -> None:
+    totals = taking(partial(9, period=1, epoch=1, lags={"a": [late(3)]}), partial(1, period=2, epoch=2, lags={"a": [late(5)]}))
+    assert totals.training(CHAT).every_lag == {"a": [late(5)]}
+
+
+def test_events_were_read_up_to_what_the_furthest_partition_says() -> None:
+    totals = Totals()
+    assert totals.training(CHAT).read_until is None
+    totals.replace(partial(1, period=COUNTERS, read_until=100.0))
+    totals.replace(partial(1, period=COUNTERS, partition=1, read_until=90.0))
+    assert totals.training(CHAT).read_until == 100.0
+    totals.replace(partial(1, period=COUNTERS, epoch=1, read_until=50.0))
+    assert totals.training(CHAT).read_until == 90.0
+
+
+def test_partials_without_lags_can_be_read() -> None:
+    """Those of workers that did not count them."""
+    written = msgspec.json.decode(msgspec.json.encode(partial(1, cell("a", 1))))
+    del written["lags"], written["read_until"]
+    totals = taking(msgspec.convert(written, Partial))
+    assert (totals.training(CHAT).lags, totals.training(CHAT).read_until) == ({}, None)

@@ -82,7 +82,7 @@ async def test_detail_has_the_fields_of_the_public_surface(serve: Serve):
     assert detail["counters"] == COUNTERS
     assert detail["events_read"] == sum(COUNTERS.values())
     assert [arm["id"] for arm in detail["arms"]] == ["naive_bayes", "tree", "logistic", "knn", "svm"]
-    assert set(detail["arms"][0]) == {"id", "n", "mean", "interval", "p_best", "ppm"}
+    assert set(detail["arms"][0]) == {"id", "n", "mean", "interval", "p_best", "ppm", "pending"}
     assert set(detail["metrics"]) == {"correct", "latency_ms"}
     assert set(detail["metrics"]["latency_ms"][0]) == {"id", "n", "mean", "interval"}
 
@@ -343,7 +343,7 @@ def test_rows_of_a_decision():
     states = digits(NOW, decisions=2).decisions[-1].arms
     arms, metrics = rows_of(states)
     assert [msgspec.structs.asdict(row) for row in arms] == [
-        {key: getattr(state, key) for key in ("id", "n", "mean", "interval", "p_best", "ppm")} for state in states
+        {key: getattr(state, key) for key in ("id", "n", "mean", "interval", "p_best", "ppm", "pending")} for state in states
     ]
     assert [row.id for row in metrics["latency_ms"]] == [state.id for state in states]
     assert json.loads(msgspec.json.encode(metrics["correct"][0]))["interval"] == list(states[0].metrics["correct"].interval or ())
