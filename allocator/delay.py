@@ -164,6 +164,9 @@ class DelayDistribution:
     ) -> DelayDistribution:
         """One F an arm, drawn toward that of all arms together as by `POOLED_LAGS` lags of theirs.
 
+        Lags of the first bin are taken to be 0: rewards that come at once would else be smeared over it, and exposures younger
+        than that be few for what they have shown. Too large an F is the safe side.
+
         Parameters
         ----------
         lags : h, shape (arms, periods, bins). All else as in `estimate`.
@@ -172,7 +175,9 @@ class DelayDistribution:
         if d.ndim != 2:
             raise ArgumentError("lags", f"shape {np.shape(lags)}", "(arms, periods, bins)")
         pooled = d.sum(axis=0) / (at_risk.sum(axis=0) + PRIOR_LAGS)
-        return cls(at, _product((d + POOLED_LAGS * pooled) / (at_risk + POOLED_LAGS)), seen, POOLED_LAGS)
+        hazards = (d + POOLED_LAGS * pooled) / (at_risk + POOLED_LAGS)
+        hazards[:, 0] = 0.0
+        return cls(at, _product(hazards), seen, POOLED_LAGS)
 
     def at(self, age_s: npt.ArrayLike) -> FloatArray:
         """F at these ages, shape of the ages, an axis for arms before them if F is by arm; 0 below 0."""

@@ -37,7 +37,7 @@ class Evidence:
     periods : period (exposure time // period_s) → arm → sums over all segments; may be left out where no policy asks.
     lags : period of the exposure → lags of rewards; empty: nothing is known of them, and no reward is taken for pending.
     all_lags : the same over all periods; summed up where it is not given.
-    read_until : event time up to which events were read, in seconds since the epoch; None where it is not known.
+    read_until : event time up to which rewards were read, in seconds since the epoch; None where it is not known.
     """
 
     arms: tuple[str, ...]

@@ -40,7 +40,7 @@ class Pending:
     ----------
     arrived : n_eff / n of every arm, shape (arms,), in [0, 1]; 1 for an arm without units.
     delay : one F an arm.
-    read_until : event time up to which events were read, at most the time of the decision, in seconds since the epoch.
+    read_until : event time up to which rewards were read, at most the time of the decision, in seconds since the epoch.
     period_s : length of a period.
     binary : whether the objective is.
     """

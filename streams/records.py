@@ -105,7 +105,8 @@ class Partial(Struct, frozen=True, kw_only=True):
     """By arm and metric: how many rewards came how late, in the bins of `allocator.delay.lag_edges`. A metric without any has an
     empty list, or none. Of units that train the allocation; an estimate's input, which corrections do not take back."""
     read_until: float = 0.0
-    """Event time that the partition has read exposures and rewards up to; only under the period `COUNTERS`, 0 if nothing."""
+    """Event time that the partition has read rewards up to; only under the period `COUNTERS`, 0 if none. Exposures do not count
+    here: one that was not read yet is not in the sums, nor are its rewards."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

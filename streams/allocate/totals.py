@@ -78,7 +78,7 @@ class Totals:
     def training(self, experiment: Experiment) -> Evidence:
         """What trains the allocation: sums by segment and by period, with the lags of rewards; held-back units left out.
 
-        Events were read up to what the partition that is furthest says. One that lags has neither its newest exposures nor their
+        Rewards were read up to what the partition that is furthest says. One that lags has neither its newest exposures nor their
         rewards, so the others' ages are right for what it has; one without traffic must not hold the others back.
         """
         segments: dict[str, dict[str, list[int]]] = {}

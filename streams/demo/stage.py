@@ -48,6 +48,8 @@ __all__ = ["demo_experiment", "run"]
 INTERRUPTED = 130
 READY_WAIT_S = 120.0
 POLL_S = 0.25
+WINDOW_S = 10.0
+"""Rewards take half a second at most, on a machine that keeps up."""
 SETTLE_WAIT_S = 10.0
 """How long the counters may stand still before what is missing counts as lost."""
 STALL_MAX_S = 45.0
@@ -74,9 +76,9 @@ def demo_experiment(name: str, matrix: OutcomeMatrix) -> Experiment:
 
     Weights may move by a tenth at a time, five times a second: fast enough to watch, slow enough to follow.
     """
-    metrics: dict[str, Any] = {CORRECT: "binary"}
+    metrics: dict[str, Any] = {CORRECT: {"type": "binary", "window": WINDOW_S}}
     if matrix.latency_ms is not None:
-        metrics[LATENCY_MS] = {"type": "value", "direction": "down"}
+        metrics[LATENCY_MS] = {"type": "value", "direction": "down", "window": WINDOW_S}
     return load_experiment(
         {
             "experiment": name,
@@ -87,6 +89,7 @@ def demo_experiment(name: str, matrix: OutcomeMatrix) -> Experiment:
             "policy": "thompson",
             "unit": "request",
             "constraints": {"warmup": 100, "max_shift": 0.1},
+            "period": WINDOW_S / 10,
             "publish_interval": "200ms",
             "hypothesis": "one of the models answers right more often than the others",
         }

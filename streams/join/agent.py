@@ -258,7 +258,7 @@ class JoinAgent:
             event_ts=max(fold.exposures_mark, fold.rewards_mark),
             epoch=self.ledger.checkpoint.epoch,
             lags=fold.lags.of_period(experiment, period),
-            read_until=fold.watermark if period == COUNTERS else 0.0,
+            read_until=fold.rewards_mark if period == COUNTERS else 0.0,
         )
         to = partition_of(experiment, self._settings.partitions)
         key = f"{experiment}|{partition}|{period}".encode()

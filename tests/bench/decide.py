@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from rich.table import Table
 
 from allocator.decide import decide_all
+from allocator.delay import LAG_BINS
 from allocator.evidence import Evidence
 from allocator.experiment import OTHER_SEGMENT, Experiment
 from allocator.spec import load_experiment
@@ -41,6 +42,8 @@ POLICIES: tuple[dict[str, Any], ...] = (
 """At 10 arms, 5 metrics; the budget binds."""
 UNITS = 10_000
 """An arm and segment."""
+PERIODS = 24
+"""Three windows, where rewards are pending."""
 CASES = 20
 """Different evidence in a round."""
 MS_MAX, MS_SEGMENTS_MAX, EXPERIMENTS_PER_S_MIN = 1.0, 5.0, 1000.0
@@ -67,14 +70,16 @@ def main(options: argparse.Namespace) -> bool:
     found = machine()
     shapes = [_row({"name": "per-segment" if s else "thompson"}, k, m, s, options.rounds) for k, m, s in SHAPES]
     policies = [_row(policy, 10, 5, 0, options.rounds) for policy in POLICIES]
+    pending = _row({"name": "thompson"}, 10, 5, 0, options.rounds, pending=True)
     ms = {(row.arms, row.metrics, row.segments): row.ms for row in shapes}
     verdicts: list[Verdict] = [
         at_most("10 arms, 5 metrics:", ms[10, 5, 0], MS_MAX, "ms"),
+        at_most("10 arms, 5 metrics, rewards pending:", pending.ms, MS_MAX, "ms"),
         at_most("10 arms, 5 metrics, 10 segments:", ms[10, 5, 10], MS_SEGMENTS_MAX, "ms"),
         at_least("10 arms:", 1000 / ms[10, 5, 0], EXPERIMENTS_PER_S_MIN, "experiments a second"),
     ]
     tables = [_table("A decision", shapes), _table("By policy", policies)]
-    publish({**found, "decide": shapes, "policies": policies}, tables, verdicts, as_json=options.json)
+    publish({**found, "decide": shapes, "pending": pending, "policies": policies}, tables, verdicts, as_json=options.json)
     return all(verdict.met for verdict in verdicts)
 
 
@@ -86,16 +91,18 @@ def _table(title: str, rows: list[Row]) -> Table:
     return table
 
 
-def _row(policy: dict[str, Any], arms: int, metrics: int, segments: int, rounds: int) -> Row:
+def _row(policy: dict[str, Any], arms: int, metrics: int, segments: int, rounds: int, *, pending: bool = False) -> Row:
     spec = _spec(policy, arms, metrics, segments)
     rng = np.random.default_rng([arms, metrics, segments])
     cases = [_evidence(spec, rng) for _ in range(CASES)]
-    previous = {name: decision.weights for name, decision in decide_all(spec, cases[0], {}, 0.0).items()}
+    if pending:
+        cases = [_with_lags(case, rng) for case in cases]
+    now = PERIODS * spec.period_s if pending else 1.0
+    previous = {name: decision.weights for name, decision in decide_all(spec, cases[0], {}, now - 1.0).items()}
 
     def decisions() -> None:
         for case in cases:
-            evidence = Evidence(case.arms, case.metrics, case.segments, case.periods)  # nothing of it is found already
-            decide_all(spec, evidence, previous, 1.0)
+            decide_all(spec, replace(case, read_until=now), previous, now)  # a copy: nothing of it is found already
 
     return Row(spec.policy.name, arms, metrics, segments, _ms(decisions, rounds) / CASES)
 
@@ -137,3 +144,11 @@ def _evidence(spec: Experiment, rng: np.random.Generator) -> Evidence:
             squares = [totals[0], *(total * total // n + 400 * n for total in totals[1:])]
             found[segment][arm] = sums_of(n, totals, squares)
     return Evidence(spec.arm_ids, metrics, found, {0: found[segments[0]]})
+
+
+def _with_lags(of: Evidence, rng: np.random.Generator) -> Evidence:
+    """The same sums, spread over periods of which the last ones are younger than the window, and lags of many rewards."""
+    [sums] = of.segments.values()
+    periods = {p: {arm: [x // PERIODS for x in row] for arm, row in sums.items()} for p in range(PERIODS)}
+    lags = {p: {arm: [rng.integers(0, 10, LAG_BINS).tolist()] for arm in of.arms} for p in periods}
+    return replace(of, periods=periods, lags=lags, all_lags=Evidence(of.arms, of.metrics, of.segments, periods, lags).every_lag)

@@ -50,13 +50,12 @@ async def test_an_arm_that_answers_late_keeps_its_share(kafka: Broker, worker: W
         await events.flush()
         await loop.all_counted()
         found = await loop.detail(name, lambda found: {arm["n"] for arm in found["arms"]} == {UNITS})
-        decisions = worker.get(f"/api/experiments/{name}/decisions")
     rows = {arm["id"]: arm for arm in found["arms"]}
     assert found["counters"]["rewards.applied"] == sum(sent.values())
     assert sent["a"] < 0.8 * sent["b"], "the control: counted as zeros, what is pending would decide"
     assert 0.05 < rows["a"]["p_best"] < 0.95
-    assert rows["a"]["pending"] > 1000 > 300 > rows["b"]["pending"] > 0
-    assert decisions[0]["arms"][0]["pending"] >= 0
+    assert rows["a"]["pending"] > 1000
+    assert 0 < rows["b"]["pending"] < 300
     newest = [partial for partial in partials(kafka.bootstrap, PREFIX) if partial.experiment == name]
     counted = {arm: sum(sum(map(sum, p.lags.get(arm, []))) for p in newest) for arm in sent}
     assert counted == sent

@@ -334,3 +334,16 @@ def test_arguments_outside_their_domain_are_named(call: Callable[[], object], na
     with pytest.raises(ArgumentError) as raised:
         call()
     assert raised.value.name == name
+
+
+def test_an_arm_with_few_lags_follows_all_arms_and_one_with_many_its_own() -> None:
+    edges, at = [0, 1, 2, 3], ([0.0], [10.0], 100.0)
+    quick, slow = [[5000, 5000, 0]], [[0, 5000, 5000]]
+    found = DelayDistribution.by_arm([quick, slow, [[0, 0, 1]]], edges, *at)
+    assert found.cdf[0] == pytest.approx([0.5, 0.5, 1, 1], abs=0.01)
+    assert found.cdf[1] == pytest.approx([0, 0, 0.5, 1], abs=0.01)
+    together = DelayDistribution.estimate(np.sum([quick, slow], axis=0), edges, *at)
+    assert found.cdf[2, 1:3] == pytest.approx(together.cdf[1:3], abs=0.2)
+    assert found.cdf[2, 0] == found.cdf[2, 1], "a first bin is as good as at once"
+    with pytest.raises(ArgumentError, match="arms, periods, bins"):
+        DelayDistribution.by_arm(quick, edges, *at)

@@ -166,7 +166,7 @@ def test_once_all_is_in_the_decision_is_that_without_lags() -> None:
     assert bits(decide(spec, known, None, now)) == bits(decide(spec, without_lags(known), None, now))
 
 
-def test_events_are_never_read_beyond_now() -> None:
+def test_rewards_are_never_read_beyond_now() -> None:
     """Of a partition with a clock that is ahead."""
     spec, now = experiment(), NOW
     times = TIMES

@@ -168,7 +168,7 @@ def test_more_sums_than_travel_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("windows", "period_s"),
+    "windows,period_s",
     [(["1d"], 10_800.0), (["10m"], 3600.0), (["30d"], 86_400.0), (["7d", "2d"], 21_600.0)],
 )
 def test_periods_are_an_eighth_of_the_shortest_window_from_an_hour_to_a_day(windows: list[str], period_s: float) -> None:

@@ -184,7 +184,7 @@ def test_lags_of_a_state_begun_anew_replace_those_before() -> None:
     assert totals.training(CHAT).every_lag == {"a": [late(5)]}
 
 
-def test_events_were_read_up_to_what_the_furthest_partition_says() -> None:
+def test_rewards_were_read_up_to_what_the_furthest_partition_says() -> None:
     totals = Totals()
     assert totals.training(CHAT).read_until is None
     totals.replace(partial(1, period=COUNTERS, read_until=100.0))
