@@ -35,6 +35,7 @@ from allocator.moments import Moments
 from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
 from allocator.posterior import Posteriors
 from allocator.readout import ArmState, arm_states
+from allocator.standing import Standing
 from allocator.steps import Path, Ppm, constrain, start_of
 from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 
@@ -282,6 +283,7 @@ def _weights(experiment: Experiment, segment: str | None, path: Path, previous: 
         reason=path.reason,
         spec_hash=spec_hash(experiment),
         ts=now,
+        standing=Standing() if previous is None else previous.standing,
     )
 
 

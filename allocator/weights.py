@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from allocator.standing import Standing
+
 __all__ = ["PPM", "Gate", "Holdback", "WeightedArm", "Weights", "slice_key"]
 
 PPM = 1_000_000
@@ -46,6 +48,7 @@ class Weights(Struct, frozen=True, kw_only=True):
 
     `version` grows by one with every publication of the experiment. After `valid_until` (seconds since the epoch) a router
     serves `fallback` and logs no exposure. `inputs` maps a join partition to the sequence number of its newest partial.
+    `standing` is for the next decision.
     """
 
     experiment: str
@@ -63,6 +66,7 @@ class Weights(Struct, frozen=True, kw_only=True):
     spec_hash: str
     ts: float
     inputs: dict[str, int] = {}
+    standing: Standing = Standing()
 
 
 def slice_key(experiment: str, segment: str | None) -> str:
