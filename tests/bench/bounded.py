@@ -1,7 +1,5 @@
 """Is a worker bounded? Ten million units through one, as fast as it can, and what that leaves in memory and on disk.
 
-    python -m tests.bench.bounded [--units N] [--bootstrap HOST:PORT] [--json]
-
 1. The job of `tests.bench.churn` is written to Kafka: about two events a unit, 15 % of the units live at a time, one hot unit.
 2. A worker on an empty directory, that many events behind, catches up. Once a second its memory, disk and records are noted, and
    `/ready` is asked again 50 ms after each answer.
@@ -18,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -112,9 +109,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return self.slope.slope * self.units / 1e6 / self.seconds * 3600
 
 
-def main() -> int:
-    """Run everything and print it. Returns the exit code."""
-    options = _options()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The command line of this bench."""
+    parser.add_argument("--units", type=int, default=UNITS)
+
+
+def main(options: argparse.Namespace) -> bool:
+    """Run everything and print it. Whether every bound was kept."""
     prefix = f"bounded-{secrets.token_hex(3)}"
     with tempfile.TemporaryDirectory(prefix="bounded-") as directory, _kafka(options.bootstrap, Path(directory)) as bootstrap:
         try:
@@ -126,7 +127,7 @@ def main() -> int:
         print(msgspec.json.encode({"report": report, "verdicts": found}).decode())
     else:
         show(report, found)
-    return 0 if all(verdict.kept for verdict in found) else 1
+    return all(verdict.kept for verdict in found)
 
 
 def measure(bootstrap: str, prefix: str, units: int, directory: Path) -> Report:
@@ -244,15 +245,3 @@ def _remove_topics(bootstrap: str, prefix: str) -> None:
     made = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(prefix)]
     for deleted in (admin.delete_topics(made) if made else {}).values():
         deleted.result()
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=UNITS)
-    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="a broker to use, instead of one of its own")
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
