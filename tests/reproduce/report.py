@@ -89,8 +89,8 @@ def _notes(found: Found) -> Iterator[str]:
     for row, _, verdict in found.verdicts():
         if row.note:
             yield row.note
-        if verdict == "NOT reproduced":
-            yield f"Not reproduced: {row.what}. {row.differs or 'Why is not known.'}"
+        if verdict != "reproduced":
+            yield f"{row.what}: {verdict}. {row.differs or 'Why is not known.'}"
 
 
 def _line(found: Found, row: Row, ours: Estimate, verdict: Verdict) -> str:
