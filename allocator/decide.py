@@ -8,7 +8,7 @@
      then goes through the constraints, in the order that `allocator.constraints` gives.
    - running, and the policy gives no usable weights: the previous shares are held, and the reason says why.
 3. Whole ppm by largest remainder.
-4. Publish on any change a router must know of, and in time to renew the lease.
+4. Publish on any change a router must know of, and in time to renew the lease. Before and after the schedule nobody is enrolled.
 
 When the list of arms changed, those that remain keep their shares in proportion and new ones enter at the floor.
 
@@ -32,12 +32,14 @@ from allocator.errors import AllocatorError
 from allocator.evidence import Evidence
 from allocator.experiment import OTHER_SEGMENT, Experiment
 from allocator.moments import Moments
+from allocator.namespaces import seed_of
 from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
 from allocator.posterior import Posteriors
 from allocator.readout import ArmState, arm_states
+from allocator.schedule import closed
 from allocator.standing import Standing
 from allocator.steps import Path, Ppm, constrain, start_of
-from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
+from allocator.weights import PPM, Gate, Holdback, Layer, WeightedArm, Weights
 
 __all__ = ["Decision", "decide", "decide_all", "renew_at", "slices_of", "spec_hash"]
 
@@ -180,7 +182,7 @@ class _Case:
         changed = previous is None or _changed(previous, weights)
         due = previous is not None and self.now >= renew_at(experiment, previous)
         if due and not changed:
-            weights = msgspec.structs.replace(weights, reason=f"lease renewed; {path.reason}")
+            weights = msgspec.structs.replace(weights, reason=f"lease renewed; {weights.reason}")
         shown = found.objective if choice is None or choice.posteriors is None else choice.posteriors
         return Decision(
             weights=weights,
@@ -268,23 +270,32 @@ def _leader(arms: Sequence[str], objective: Posteriors) -> str:
 
 def _weights(experiment: Experiment, segment: str | None, path: Path, previous: Weights | None, now: float) -> Weights:
     name = experiment.experiment
-    arms = zip(experiment.arm_ids, path.ppm, strict=True)
+    arms = zip(experiment.arms, path.ppm, strict=True)
+    shut = None if experiment.status == "stopped" else closed(experiment.schedule, now)
     return Weights(
         experiment=name,
         segment=segment,
         version=1 if previous is None else previous.version + 1,
         status=experiment.status,
-        arms=tuple(WeightedArm(arm, share, _seed(name, "arm", arm)) for arm, share in arms),
-        enrolment=Gate(round(experiment.enrolment * PPM), _seed(name, "enrolment")),
+        arms=tuple(WeightedArm(arm.id, share, _seed(name, "arm", arm.id), arm.params) for arm, share in arms),
+        enrolment=Gate(0 if shut else round(experiment.enrolment * PPM), _seed(name, "enrolment")),
         holdback=Holdback(round(experiment.holdback * PPM), _seed(name, "holdback"), experiment.control),
         valid_until=now + experiment.lease_s,
         fallback=experiment.fallback,
         policy=experiment.policy.name,
-        reason=path.reason,
+        reason=f"{shut}; {path.reason}" if shut else path.reason,
         spec_hash=spec_hash(experiment),
         ts=now,
         standing=Standing() if previous is None else previous.standing,
+        namespace=_layer(experiment),
+        eligibility=experiment.eligibility,
+        segment_rule=experiment.segment_rule,
     )
+
+
+def _layer(experiment: Experiment) -> Layer | None:
+    namespace = experiment.namespace
+    return None if namespace is None else Layer(namespace.name, seed_of(namespace.name), namespace.places)
 
 
 @lru_cache(maxsize=100_000)

@@ -12,6 +12,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from xxhash import xxh64_hexdigest
 
+from allocator.namespaces import Namespace
+from allocator.schedule import Schedule
+from allocator.segments import OTHER_SEGMENT, SegmentRule
+
 __all__ = [
     "OTHER_SEGMENT",
     "Aggregate",
@@ -34,12 +38,9 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0, description="seconds; a spec file may say 100ms, 10m, 7d")]
 
-OTHER_SEGMENT = "other"
-"""Where units of an undeclared segment are counted, if the spec declares any."""
-
 
 class Arm(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One alternative; `params` is kept with the spec, for whoever serves the arm."""
+    """One alternative; `params` is any JSON, handed to whoever serves the arm with each assignment."""
 
     id: Name
     params: dict[str, Any] = {}
@@ -107,6 +108,15 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     fallback: Annotated[Name, Meta(description="served to units that take no part, and to all when weights have expired")]
     unit: Annotated[str, Meta(description="what is randomised: user, session, request")] = "unit"
     segments: Annotated[tuple[str, ...], Meta(description="counted apart; any other is counted as `other`")] = ()
+    segment_rule: Annotated[
+        SegmentRule | None,
+        Meta(description="how routers find a unit's segment; written as `segments: {attribute: …, values: …}`"),
+    ] = None
+    namespace: Annotated[Namespace | None, Meta(description="units shared with other experiments; None: all units")] = None
+    eligibility: Annotated[
+        dict[str, Any] | None, Meta(description="JsonLogic on the unit's attributes, evaluated by routers; None: everybody")
+    ] = None
+    schedule: Annotated[Schedule | None, Meta(description="when units are enrolled; None: always")] = None
     enrolment: Annotated[Share, Meta(description="share of units that take part")] = 1.0
     holdback: Annotated[Share, Meta(description="share of them kept on control, which trains nothing")] = 0.0
     period_s: Annotated[

@@ -14,6 +14,8 @@ import msgspec
 from allocator.durations import format_duration
 from allocator.errors import SpecError, SpecErrors
 from allocator.experiment import Experiment, Status
+from allocator.namespaces import resize_errors
+from allocator.segments import change_errors
 
 __all__ = ["TRANSITIONS", "differences", "move", "revise"]
 
@@ -87,6 +89,8 @@ def _refused(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
         yield SpecError("unit", wanted.unit, f"{current.unit}, {_SAME}")
     if current.period_s != wanted.period_s:
         yield SpecError("period", format_duration(wanted.period_s), f"{format_duration(current.period_s)}, {_SAME}")
+    yield from resize_errors(current.namespace, wanted.namespace)
+    yield from change_errors(current.segment_rule, wanted.segment_rule)
     if current.metric_names != wanted.metric_names:
         yield SpecError("metrics", list(wanted.metric_names), f"{list(current.metric_names)} in this order, {_SAME}")
     for name in (name for name in wanted.metrics if name in current.metrics):

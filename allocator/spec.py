@@ -22,7 +22,16 @@ from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.evidence import Evidence
 from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
+from allocator.segments import SegmentRule
 from allocator.spec_priors import read_arm_priors, read_prior
+from allocator.spec_routing import (
+    check_params,
+    read_eligibility,
+    read_namespace,
+    read_schedule,
+    read_segment_rule,
+    read_segments_rule,
+)
 from allocator.spec_text import parse_text
 
 __all__ = ["ARMS_MAX", "METRICS_MAX", "SEGMENTS_MAX", "load_experiment"]
@@ -98,7 +107,8 @@ class _Reader:
         policy = self._policy(source.get("policy", "thompson"))
         errors_before = len(self.errors)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
-        segments = self._segments(source.get("segments", ()))
+        check_params((arm.params for arm in arms), self._error)
+        segments, segment_rule = self._segments(source.get("segments", ()), source.get("segment_rule"))
         self._size(ids, segments, len(metrics))
         experiment = Experiment(
             experiment=name,
@@ -111,6 +121,10 @@ class _Reader:
             fallback=self._one_of("fallback", source["fallback"], ids, "arm") if "fallback" in source else control,
             unit=self._text("unit", source.get("unit", "unit")),
             segments=segments,
+            segment_rule=segment_rule,
+            namespace=read_namespace("namespace", source.get("namespace"), self._error),
+            eligibility=read_eligibility("eligibility", source.get("eligibility"), self._error),
+            schedule=read_schedule("schedule", source.get("schedule"), self._error),
             enrolment=self._share("enrolment", source.get("enrolment", 1.0)),
             holdback=self._share("holdback", source.get("holdback", 0.0)),
             period_s=self._duration("period", source.get("period", _period_s(metrics))),
@@ -349,11 +363,23 @@ class _Reader:
             dead_band=self._share("constraints.dead_band", value.get("dead_band", default.dead_band)),
         )
 
-    def _segments(self, value: Any) -> tuple[str, ...]:
+    def _segments(self, value: Any, rule: Any) -> tuple[tuple[str, ...], SegmentRule | None]:
+        """The names, and the rule: in place of the names as people write it, beside them as on the record."""
+        path, found = "segments", read_segment_rule("segment_rule", rule, self._error)
+        if isinstance(value, Mapping):
+            if rule is not None:
+                self._error("segment_rule", rule, "nothing beside a rule under segments")
+            found = read_segments_rule("segments", value, self._error)
+            path = "segments.values" if "values" in value else "segments.names"
+            value = () if found is None else found.names
         names: list[str] = []
-        for i, item in enumerate(self._list("segments", value, "segment names", SEGMENTS_MAX)):
-            name = self._name(f"segments[{i}]", item)
+        for i, item in enumerate(
+            self._list(path, value, "segment names, or a rule such as {attribute: …, values: …}", SEGMENTS_MAX)
+        ):
+            name = self._name(f"{path}[{i}]", item)
             if name in names:
-                self._error(f"segments[{i}]", name, "a name no other segment has")
+                self._error(f"{path}[{i}]", name, "a name no other segment has")
             names.append(name)
-        return tuple(names)
+        if found is not None and found.names != tuple(names):
+            self._error("segments", names, f"the names in segment_rule, {', '.join(map(str, found.names))}")
+        return tuple(names), found

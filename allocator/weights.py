@@ -6,13 +6,14 @@ derives nothing. `assignment` says how a unit's arm follows from them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from allocator.segments import SegmentRule
 from allocator.standing import Standing
 
-__all__ = ["PPM", "Gate", "Holdback", "WeightedArm", "Weights", "slice_key"]
+__all__ = ["PPM", "Gate", "Holdback", "Layer", "WeightedArm", "Weights", "slice_key"]
 
 PPM = 1_000_000
 
@@ -20,12 +21,13 @@ Ppm = Annotated[int, Meta(ge=0, le=PPM)]
 Seed = Annotated[int, Meta(ge=0, lt=2**32, description="seed of the unit's xxh64")]
 
 
-class WeightedArm(Struct, frozen=True, gc=False):
-    """One arm's share."""
+class WeightedArm(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One arm's share, and the spec's `params` of it for whoever serves it."""
 
     id: str
     ppm: Ppm
     seed: Seed
+    params: dict[str, Any] = {}
 
 
 class Gate(Struct, frozen=True, gc=False):
@@ -33,6 +35,14 @@ class Gate(Struct, frozen=True, gc=False):
 
     ppm: Ppm
     seed: Seed
+
+
+class Layer(Struct, frozen=True, gc=False):
+    """The part of a namespace that the experiment holds: buckets under `seed` in [from, to) of one of the ranges, in ppm."""
+
+    name: str
+    seed: Seed
+    ranges: tuple[tuple[Ppm, Ppm], ...]
 
 
 class Holdback(Struct, frozen=True, gc=False):
@@ -48,7 +58,8 @@ class Weights(Struct, frozen=True, kw_only=True):
 
     `version` grows by one with every publication of the experiment. After `valid_until` (seconds since the epoch) a router
     serves `fallback` and logs no exposure. `inputs` maps a join partition to the sequence number of its newest partial.
-    `standing` is for the next decision.
+    `standing` is for the next decision. `eligibility` is a rule in JsonLogic on the unit's attributes, None for everybody;
+    `segment_rule` says how a unit's segment follows from them.
     """
 
     experiment: str
@@ -66,6 +77,9 @@ class Weights(Struct, frozen=True, kw_only=True):
     spec_hash: str
     ts: float
     inputs: dict[str, int] = {}
+    namespace: Layer | None = None
+    eligibility: dict[str, Any] | None = None
+    segment_rule: SegmentRule | None = None
     standing: Standing = Standing()
 
 

@@ -4,8 +4,8 @@ The weights topic is read from its beginning and then followed. Assigning is ari
 Kafka is gone, and after `valid_until` serves the fallback that the weights name. The rule is in `allocator.assignment`.
 
     async with Router("localhost:9092") as router:
-        assignment = router.assign("chat", unit="u-17")
-        answer = await ask(assignment.arm)
+        assignment = router.assign("chat", unit="u-17", attributes={"plan": "pro"})
+        answer = await ask(**assignment.params)
         router.expose(assignment)
 """
 
@@ -17,14 +17,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
 from allocator.assignment import Assigner, Assignment
-from allocator.errors import UnknownExperiment
-from allocator.experiment import OTHER_SEGMENT
+from allocator.errors import ArgumentError, UnknownExperiment
+from allocator.segments import OTHER_SEGMENT, SegmentRule, segment_of
 from allocator.weights import Weights
 from streams.clients import Unreachable
 from streams.compacted import CompactedTopic
@@ -56,6 +57,23 @@ class RouterCounters:
     """Tombstones of an experiment known here."""
     unexposed: Counter[str] = field(default_factory=Counter)
     """Assignments that `expose` did not log, by their reason."""
+    rule_failures: Counter[str] = field(default_factory=Counter)
+    """Units on whose attributes the rule of eligibility failed, so that they were not eligible, by experiment. The first of
+    each experiment is logged."""
+
+
+class _Slices:
+    """The weights of one experiment: by segment, None being everybody without weights of their own."""
+
+    __slots__ = ("by_segment", "segment_rule")
+
+    def __init__(self) -> None:
+        self.by_segment: dict[str | None, Assigner] = {}
+        self.segment_rule: SegmentRule | None = None
+
+    def put(self, assigner: Assigner) -> None:
+        self.by_segment[assigner.weights.segment] = assigner
+        self.segment_rule = (self.by_segment.get(None) or assigner).weights.segment_rule
 
 
 class Router:
@@ -92,8 +110,7 @@ class Router:
         self._owns_events = events is None
         self._events = events or EventProducer(prefix=prefix, connection=self.connection, clock=clock)
         self._topic = CompactedTopic(self.connection, Topics(prefix).weights, self._take)
-        self._assigners: dict[str, dict[str | None, Assigner]] = {}
-        """By experiment, then segment; None is everybody without weights of their own."""
+        self._slices: dict[str, _Slices] = {}
         self._key_of: dict[bytes | None, tuple[str, str | None]] = {}
         self._news = asyncio.Event()
         self._stopped = False
@@ -134,14 +151,29 @@ class Router:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
 
-    def assign(self, experiment: str, unit: str, segment: str | None = None) -> Assignment:
+    def assign(
+        self, experiment: str, unit: str, segment: str | None = None, attributes: Mapping[str, Any] | None = None
+    ) -> Assignment:
         """The unit's arm, by the segment's own weights if there are any. Never blocks.
+
+        Parameters
+        ----------
+        segment : left out, it follows from the attributes if the spec has a rule of segments.
+        attributes : what is known of the unit, as JSON: for the rules of eligibility and segments. They are not logged.
 
         Raises
         ------
         UnknownExperiment : no weights have been published under that name.
         """
-        return self._assigner(experiment, segment).assign(unit, self._clock(), segment)
+        try:
+            slices = self._slices[experiment]
+            if segment is None and slices.segment_rule is not None:
+                segment = segment_of(slices.segment_rule, attributes or {})
+            found = slices.by_segment
+            assigner = found.get(segment or OTHER_SEGMENT) or found.get(OTHER_SEGMENT) or found[None]
+        except KeyError:
+            raise UnknownExperiment(experiment) from None
+        return assigner.assign(unit, self._clock(), segment, attributes)
 
     def expose(
         self,
@@ -187,7 +219,7 @@ class Router:
     def _assigner(self, experiment: str, segment: str | None) -> Assigner:
         """By the segment's own weights if there are any, else by those of all segments without, which are counted together."""
         try:
-            slices = self._assigners[experiment]
+            slices = self._slices[experiment].by_segment
             return slices.get(segment or OTHER_SEGMENT) or slices.get(OTHER_SEGMENT) or slices[None]
         except KeyError:
             raise UnknownExperiment(experiment) from None
@@ -230,13 +262,13 @@ class Router:
             return
         try:
             weights = _decode(record.value)
-            assigner = Assigner(weights)
+            assigner = Assigner(weights, partial(self._rule_failed, weights.experiment))
         except (ValueError, RecursionError) as error:  # MsgspecError, UnicodeDecodeError and ArgumentError are ValueErrors
             self.counters.malformed += 1
             log.error("%s, offset %d: ignored, these are no weights: %s", self._topic.topic, record.offset, error)
             return
-        slices = self._assigners.setdefault(weights.experiment, {})
-        current = slices.get(weights.segment)
+        slices = self._slices.get(weights.experiment) or _Slices()
+        current = slices.by_segment.get(weights.segment)
         if current is not None and (weights.version, weights.valid_until) < (
             current.weights.version,
             current.weights.valid_until,
@@ -246,7 +278,8 @@ class Router:
                 "%s: version %d ignored, version %d is in force", weights.experiment, weights.version, current.weights.version
             )
             return
-        slices[weights.segment] = assigner
+        slices.put(assigner)
+        self._slices[weights.experiment] = slices
         self._key_of[record.key] = weights.experiment, weights.segment
         self.counters.applied += 1
         self._announce()
@@ -260,9 +293,14 @@ class Router:
         experiment, segment = self._key_of.pop(key, (None, None))
         if experiment is None:
             return
-        slices = self._assigners[experiment]
+        slices = self._slices[experiment].by_segment
         slices.pop(segment, None)
         if not slices:
-            del self._assigners[experiment]
+            del self._slices[experiment]
         self.counters.removed += 1
         self._announce()
+
+    def _rule_failed(self, experiment: str, error: ArgumentError) -> None:
+        if not self.counters.rule_failures[experiment]:
+            log.warning("%s: a unit is not eligible, for the rule failed, as it may for others: %s", experiment, error)
+        self.counters.rule_failures[experiment] += 1

@@ -15,8 +15,9 @@ import orjson
 import yaml
 
 from allocator.moments import inverse_propensity, layout_of
+from allocator.segments import SegmentRule
 from allocator.spec import load_experiment
-from allocator.weights import Gate, Holdback, WeightedArm, Weights
+from allocator.weights import Gate, Holdback, Layer, WeightedArm, Weights
 from streams.records import ArmState, Cell, Decision, Experiment, Exposure, MetricState, Partial, Reward
 from streams.topics import PREFIX, Topics, TopicSpec
 
@@ -27,7 +28,7 @@ DESCRIPTION = (
     "Exposures and rewards in, weights out. JSON, one object per record; unknown fields are ignored. The key of an exposure and "
     "of a reward is the unit, partitioned by murmur2: librdkafka clients set partitioner=murmur2_random."
 )
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 """Of the contract. Adding an optional field raises the second number; anything else makes new topics, ``.v2``."""
 
 
@@ -74,7 +75,10 @@ _REWARD = Reward(
 _WEIGHTS = Weights(
     experiment="chat",
     version=312,
-    arms=(WeightedArm(id="control", ppm=240_000, seed=721_300_211), WeightedArm(id="b", ppm=760_000, seed=992_104_417)),
+    arms=(
+        WeightedArm(id="control", ppm=240_000, seed=721_300_211, params={"model": "small"}),
+        WeightedArm(id="b", ppm=760_000, seed=992_104_417, params={"model": "large"}),
+    ),
     enrolment=Gate(ppm=250_000, seed=118_220_034),
     holdback=Holdback(ppm=100_000, seed=408_011_960, arm="control"),
     valid_until=_TS + 60,
@@ -84,6 +88,9 @@ _WEIGHTS = Weights(
     spec_hash="5f0c2a9e",
     ts=_TS,
     inputs={"0": 8812, "1": 8790},
+    namespace=Layer(name="assistant", seed=3_310_547_870, ranges=((0, 300_000), (500_000, 600_000))),
+    eligibility={">=": [{"var": "app_version"}, 7]},
+    segment_rule=SegmentRule(attribute="plan", names=("free", "pro")),
 )
 _DECISION = Decision(
     experiment="chat",

@@ -1,8 +1,8 @@
 """The allocate agent of one partition of the partials topic: it owns the experiments whose names hash there.
 
 A step is: partials summed → decided, for each experiment that is due → committed together with the weights and the decisions.
-An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, or when its
-lease is to be renewed.
+An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, when its lease is
+to be renewed, or when its schedule starts or ends.
 
 Versions never go back and never fork, whoever decides
 1. The ledger is open: the former owner is fenced, so whatever it still sends is not committed.
@@ -24,6 +24,7 @@ import msgspec
 from allocator.decide import Decision as PureDecision
 from allocator.decide import decide_all, renew_at, slices_of
 from allocator.experiment import Experiment
+from allocator.schedule import next_turn
 from allocator.weights import Weights, slice_key
 from streams.allocate.totals import Totals
 from streams.metrics import Metrics
@@ -173,7 +174,8 @@ class AllocateAgent:
         previous = self._previous(experiment)
         if name in self._pending or len(previous) < len(slices_of(experiment)):
             return earliest
-        return max(earliest, min(renew_at(experiment, weights) for weights in previous.values()))
+        turn = next_turn(experiment.schedule, min(weights.ts for weights in previous.values()))
+        return max(earliest, min(turn, *(renew_at(experiment, weights) for weights in previous.values())))
 
     def _previous(self, experiment: Experiment) -> dict[str | None, Weights]:
         """The newest weights known of the experiment and its segments, without an entry where there are none.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator.assignment import Assigner, _hashes_below, assign
-from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
+from allocator.weights import PPM, Gate, Holdback, Layer, WeightedArm, Weights
 from tests.vectors.make_assignment import NOW, reference
 
 seeds = st.integers(0, 2**32 - 1)
@@ -37,6 +37,9 @@ def weights(draw: st.DrawFn) -> Weights:
         holdback=Holdback(draw(st.just(0) | ppms), draw(seeds), draw(st.sampled_from(names))),
         valid_until=NOW + draw(st.sampled_from([-1.0, 0.0, 60.0])),
         fallback=draw(st.sampled_from(names)),
+        namespace=draw(
+            st.none() | st.builds(Layer, st.just("home-page"), seeds, st.lists(st.tuples(ppms, ppms), max_size=3).map(tuple))
+        ),
         policy="thompson",
         reason="drawn",
         spec_hash="0",
@@ -46,7 +49,7 @@ def weights(draw: st.DrawFn) -> Weights:
 
 def with_shares(weights: Weights, ppm: list[int]) -> Weights:
     arms = tuple(msgspec.structs.replace(arm, ppm=share) for arm, share in zip(weights.arms, ppm, strict=True))
-    return msgspec.structs.replace(weights, arms=arms, status="running", valid_until=NOW + 60)
+    return msgspec.structs.replace(weights, arms=arms, status="running", valid_until=NOW + 60, namespace=None)
 
 
 @given(weights(), units)

@@ -11,11 +11,14 @@ import pytest
 from scipy import stats
 
 from allocator.assignment import Assigner, Assignment, _hashes_below, assign
+from allocator.eligibility import Eligibility
 from allocator.errors import ArgumentError
-from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
+from allocator.segments import SegmentRule, segment_of
+from allocator.weights import PPM, Gate, Holdback, Layer, WeightedArm, Weights
 from tests.vectors import make_assignment as vectors
 
-CASES = json.loads(vectors.FILE.read_text(encoding="ascii"))["cases"]
+DOCUMENT = json.loads(vectors.FILE.read_text(encoding="ascii"))
+CASES = DOCUMENT["cases"]
 UNITS = 60_000
 
 
@@ -56,7 +59,9 @@ def test_the_vectors_cover_what_they_should() -> None:
     assert {answer["reason"] for answer in answers} == {
         "assigned",
         "held back",
+        "namespace",
         "not enrolled",
+        "not eligible",
         "lease expired",
         "stopped",
     }
@@ -67,8 +72,20 @@ def test_the_vectors_cover_what_they_should() -> None:
 def test_every_vector_is_met(case: dict[str, Any]) -> None:
     weights = msgspec.convert(case["weights"], Weights)
     for expected in case["assignments"]:
-        found = msgspec.to_builtins(assign(weights, expected["unit"], vectors.NOW))
+        given = expected.pop("attributes", None)
+        found = msgspec.to_builtins(assign(weights, expected["unit"], vectors.NOW, given))
         assert {field: found[field] for field in expected} == expected
+
+
+@pytest.mark.parametrize("row", DOCUMENT["rules"], ids=lambda row: json.dumps([row["rule"], row["attributes"]]))
+def test_every_rule_of_the_vectors_is_met(row: dict[str, Any]) -> None:
+    weights = published(0, PPM, eligibility=row["rule"])
+    assert assign(weights, "u-1", 0.0, row["attributes"]).enrolled is row["eligible"]
+
+
+@pytest.mark.parametrize("row", DOCUMENT["segments"], ids=lambda row: json.dumps([row["rule"], row["attributes"]]))
+def test_every_segment_of_the_vectors_is_met(row: dict[str, Any]) -> None:
+    assert segment_of(msgspec.convert(row["rule"], SegmentRule), row["attributes"]) == row["segment"]
 
 
 def test_no_vector_hangs_on_the_last_bit_of_a_logarithm() -> None:
@@ -126,6 +143,52 @@ def test_the_threshold_on_the_hash_is_the_bucket_rule(ppm: int) -> None:
         assert (h < edge) == ((h * PPM) >> 64 < ppm)
 
 
+# ---- who takes part ----
+
+
+def test_outside_of_its_ranges_an_experiment_has_no_units() -> None:
+    inside = Assigner(published(0, PPM, namespace=Layer("home-page", 77, ((0, 200_000), (700_000, 800_000)))))
+    found = [inside.assign(f"u-{i}", 0.0) for i in range(UNITS)]
+    assert fit(Counter(one.reason for one in found), {"assigned": 300_000, "namespace": 700_000}) > 0.001
+    out = next(one for one in found if not one.enrolled)
+    assert out == Assignment("chat", out.unit, "a", 1.0, 3, enrolled=False, reason="namespace")
+
+
+def test_the_rule_is_asked_last_and_only_of_who_is_enrolled() -> None:
+    asked: list[str] = []
+    rule = {"<": [{"var": "list"}, 1]}
+    weights = published(0, PPM, eligibility=rule, namespace=Layer("n", 77, ((0, PPM // 2),)), enrolment=Gate(PPM // 2, 7))
+    assigner = Assigner(weights, rule_failed=lambda error: asked.append(str(error)))
+    reasons = Counter(assigner.assign(f"u-{i}", 0.0, attributes={"list": [1, 2]}).reason for i in range(1000))
+    assert set(reasons) == {"namespace", "not enrolled", "not eligible"}
+    assert len(asked) == reasons["not eligible"]
+    assert "attributes: ['list']: expected values that the rule can be evaluated on" in asked[0]
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), 10**400, {1: 2}, {"x": {1, 2}}, b"7", "\ud800", [[[1]]], None])
+def test_no_attribute_makes_a_rule_raise(value: Any) -> None:
+    weights = published(0, PPM, eligibility={">=": [{"var": "app_version"}, 7]})
+    assert assign(weights, "u-1", 0.0, {"app_version": value}).reason == "not eligible"
+
+
+def test_a_rule_sees_only_attributes_and_an_attribute_may_be_missing() -> None:
+    weights = published(0, PPM, eligibility={"!": [{"var": "bot"}]})
+    assert assign(weights, "u-1", 0.0).enrolled
+    assert assign(weights, "u-1", 0.0, {"bot": True}).reason == "not eligible"
+
+
+def test_a_prepared_rule_is_shared_by_all_publications() -> None:
+    rule = {"==": [{"var": "plan"}, "pro"]}
+    assert Eligibility(rule)._rule is Eligibility(dict(rule))._rule
+
+
+def test_every_assignment_has_the_params_of_its_arm() -> None:
+    arms = (WeightedArm("a", 0, 1, {"model": "r1"}), WeightedArm("b", PPM, 2, {"model": "r2"}))
+    for changes, params in (({}, "r2"), ({"holdback": Holdback(PPM, 8, "a")}, "r1"), ({"enrolment": Gate(0, 7)}, "r1")):
+        assert assign(published(arms=arms, **changes), "u-1", 0.0).params == {"model": params}
+    assert assign(published(0, PPM), "u-1", 0.0).params == {}
+
+
 # ---- everything else an assignment says ----
 
 
@@ -166,6 +229,7 @@ def test_what_is_not_text_gets_the_fallback(unit: Any) -> None:
         ({"arms": (WeightedArm("a", -1, 1), WeightedArm("b", 1_000_001, 2))}, "at least 0"),
         ({"fallback": "c"}, "fallback: 'c': expected one of the arms: a, b"),
         ({"holdback": Holdback(0, 8, "c")}, "holdback.arm: 'c'"),
+        ({"eligibility": {"=>": [1, 2]}}, "eligibility: '=>'.* did you mean '>='"),
     ],
 )
 def test_weights_that_contradict_themselves_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -3,7 +3,8 @@
     python -m tests.vectors.make_assignment
 
 The answers come from the plain implementation below, which shares nothing with `allocator.assignment`: XXH64 by its published
-specification in Python integers, buckets as fractions, logarithms with fifty digits.
+specification in Python integers, buckets as fractions, logarithms with fifty digits, of JsonLogic the few operators that the
+cases use. `RULES` and `SEGMENTS` are answers written by hand.
 """
 
 from __future__ import annotations
@@ -84,18 +85,53 @@ def scores(weights: dict[str, Any], unit: str) -> list[tuple[Decimal, int, dict[
     return sorted(found, key=lambda entry: entry[:2])
 
 
-def reference(weights: dict[str, Any], unit: str, now: float = NOW) -> dict[str, Any]:
+def logic(rule: Any, attributes: dict[str, Any]) -> Any:
+    """The operators that rules of the cases use, on attributes of the types they expect."""
+    if not isinstance(rule, dict):
+        return rule
+    [(operator, arguments)] = rule.items()
+    if operator == "var":
+        return attributes.get(arguments)
+    if operator == "and":
+        return all(logic(argument, attributes) for argument in arguments)
+    left, right = (logic(argument, attributes) for argument in arguments)
+    return left is not None and left >= right if operator == ">=" else {"in": lambda: left in right}[operator]()
+
+
+def shut_out(weights: dict[str, Any], unit: str, attributes: dict[str, Any]) -> str | None:
+    """Why the unit takes no part."""
+    if layer := weights.get("namespace"):
+        at = bucket(unit, layer["seed"])
+        if not any(low <= at < high for low, high in layer["ranges"]):
+            return "namespace"
+    if bucket(unit, weights["enrolment"]["seed"]) >= weights["enrolment"]["ppm"]:
+        return "not enrolled"
+    rule = weights.get("eligibility")
+    return "not eligible" if rule and not logic(rule, attributes) else None
+
+
+def reference(weights: dict[str, Any], unit: str, now: float = NOW, attributes: dict[str, Any] | None = None) -> dict[str, Any]:
     """What `allocator.assign` must say, as it stands in the file."""
+    params = {arm["id"]: arm["params"] for arm in weights["arms"] if "params" in arm}
 
     def answer(arm: str, propensity: float, enrolled: bool, holdback: bool, reason: str) -> dict[str, Any]:
-        return {"unit": unit, "arm": arm, "propensity": propensity, "enrolled": enrolled, "holdback": holdback, "reason": reason}
+        return {
+            "unit": unit,
+            **({} if attributes is None else {"attributes": attributes}),
+            "arm": arm,
+            "propensity": propensity,
+            "enrolled": enrolled,
+            "holdback": holdback,
+            "reason": reason,
+            **({"params": params[arm]} if params else {}),
+        }
 
     if weights["status"] == "stopped":
         return answer(weights["fallback"], 1.0, False, False, "stopped")
     if now > weights["valid_until"]:
         return answer(weights["fallback"], 1.0, False, False, "lease expired")
-    if bucket(unit, weights["enrolment"]["seed"]) >= weights["enrolment"]["ppm"]:
-        return answer(weights["fallback"], 1.0, False, False, "not enrolled")
+    if why := shut_out(weights, unit, attributes or {}):
+        return answer(weights["fallback"], 1.0, False, False, why)
     if bucket(unit, weights["holdback"]["seed"]) < weights["holdback"]["ppm"]:
         return answer(weights["holdback"]["arm"], 1.0, True, True, "held back")
     arm = scores(weights, unit)[0][2]
@@ -185,18 +221,119 @@ def cases() -> list[dict[str, Any]]:
     ]
 
 
+def layered(name: str, ranges: list[list[int]], **changes: Any) -> dict[str, Any]:
+    """Weights of an experiment that holds ranges of a namespace, with params."""
+    record = weights(name, [300_000, 700_000], **changes)
+    for arm in record["arms"]:
+        arm["params"] = {"model": f"{arm['id']}-1", "top_k": 20}
+    record["namespace"] = {"name": "home-page", "seed": HOME_PAGE, "ranges": ranges}
+    return record
+
+
+HOME_PAGE = 3_057_192_613
+OF_VERSION_7 = {"and": [{">=": [{"var": "app_version"}, 7]}, {"in": [{"var": "country"}, ["de", "fr"]]}]}
+ATTRIBUTES: list[dict[str, Any]] = [
+    {"app_version": 7, "country": "de"},
+    {"app_version": 6.9, "country": "de"},
+    {"app_version": 12, "country": "fr", "plan": "pro"},
+    {"app_version": 12, "country": "us"},
+    {"country": "fr"},
+    {},
+]
+
+RULES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({">=": [{"var": "app_version"}, 7]}, {"app_version": 7}, True),
+    ({">=": [{"var": "app_version"}, 7]}, {"app_version": 6}, False),
+    ({">=": [{"var": "app_version"}, 7]}, {"app_version": "8"}, True),  # as JavaScript compares
+    ({">=": [{"var": "app_version"}, 7]}, {"app_version": "eight"}, False),
+    ({">=": [{"var": "app_version"}, 7]}, {"app_version": [1, 2]}, False),
+    ({">=": [{"var": "app_version"}, 7]}, {}, False),
+    ({">=": [{"var": ["app_version", 7]}, 7]}, {}, True),  # a default
+    ({"in": [{"var": "country"}, ["de", "fr"]]}, {"country": "fr"}, True),
+    ({"in": [{"var": "country"}, ["de", "fr"]]}, {"country": "us"}, False),
+    ({"!": [{"var": "bot"}]}, {}, True),
+    ({"!": [{"var": "bot"}]}, {"bot": True}, False),
+    ({"var": "beta"}, {"beta": "0"}, True),  # truth: a text that is not empty
+    ({"var": "beta"}, {"beta": 0}, False),
+    ({"var": "beta"}, {"beta": []}, False),
+    ({"==": [{"var": "user.plan"}, "pro"]}, {"user": {"plan": "pro"}}, True),
+    ({"starts_with": [{"var": "email"}, "ann@"]}, {"email": "ann@example.org"}, True),
+    ({"ends_with": [{"var": "email"}, "@example.org"]}, {"email": "ann@example.com"}, False),
+    ({"sem_ver": [{"var": "client"}, ">=", "2.10.0"]}, {"client": "2.9.4"}, False),
+    ({"sem_ver": [{"var": "client"}, "^", "2.0.0"]}, {"client": "2.9.4"}, True),
+    ({"sem_ver": [{"var": "client"}, ">=", "2.10.0"]}, {"client": "newest"}, False),
+    ({"missing": ["plan"]}, {"plan": "pro"}, False),
+    ({"some": [{"var": "groups"}, {"==": [{"var": ""}, "staff"]}]}, {"groups": ["x", "staff"]}, True),
+]
+"""Rule, attributes, whether the unit is eligible."""
+
+PLAN = {"attribute": "plan", "names": ["free", "pro"], "cuts": []}
+ACTIVITY = {"attribute": "requests_28d", "names": ["light", "medium", "heavy"], "cuts": [10, 100]}
+SEGMENTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (PLAN, {"plan": "pro"}, "pro"),
+    (PLAN, {"plan": "free", "requests_28d": 11}, "free"),
+    (PLAN, {"plan": "enterprise"}, "other"),
+    (PLAN, {"plan": "Pro"}, "other"),
+    (PLAN, {"plan": 1}, "other"),
+    (PLAN, {"plan": None}, "other"),
+    (PLAN, {}, "other"),
+    (ACTIVITY, {"requests_28d": -5}, "light"),
+    (ACTIVITY, {"requests_28d": 9.999}, "light"),
+    (ACTIVITY, {"requests_28d": 10}, "medium"),
+    (ACTIVITY, {"requests_28d": 99}, "medium"),
+    (ACTIVITY, {"requests_28d": 100.0}, "heavy"),
+    (ACTIVITY, {"requests_28d": 10**12}, "heavy"),
+    (ACTIVITY, {"requests_28d": "100"}, "other"),
+    (ACTIVITY, {"requests_28d": True}, "other"),
+    (ACTIVITY, {"requests_28d": None}, "other"),
+    (ACTIVITY, {}, "other"),
+]
+"""Rule, attributes, segment."""
+
+
+def layered_cases() -> list[dict[str, Any]]:
+    """Weights records with a namespace, asked about without attributes."""
+    return [
+        layered("namespace-first-30-percent", [[0, 300_000]]),
+        layered("namespace-next-30-percent", [[300_000, 600_000]], fallback="arm-1"),
+        layered(
+            "namespace-two-ranges-ramp-holdback", [[0, 100_000], [500_000, PPM]], enrolment__ppm=500_000, holdback__ppm=200_000
+        ),
+        layered("namespace-without-ranges", []),
+    ]
+
+
+def asked() -> list[dict[str, Any]]:
+    """The cases with eligibility, whose units come with attributes."""
+    plain = weights("eligible-version-7", [250_000, 750_000], eligibility=OF_VERSION_7, enrolment__ppm=700_000)
+    both = layered("eligible-in-a-namespace", [[200_000, 800_000]], eligibility=OF_VERSION_7, fallback="arm-1")
+    return [
+        {
+            "weights": record,
+            "assignments": [reference(record, f"u-{i}", attributes=ATTRIBUTES[i % len(ATTRIBUTES)]) for i in range(60)],
+        }
+        for record in (plain, both)
+    ]
+
+
 def document() -> dict[str, Any]:
     """The whole file."""
     hashes = [(unit, seed) for unit in ODD_UNITS for seed in (0, 5, 2**32 - 1)]
     return {
         "about": "At `now`, each unit must get what stands beside it under the case's weights. The rule is the docstring of "
-        "allocator/assignment.py. `hashes` checks the hash alone: xxh64 in hexadecimal, and the bucket.",
+        "allocator/assignment.py. `hashes` checks the hash alone: xxh64 in hexadecimal, and the bucket. `rules` checks "
+        "eligibility alone, `segments` the segment of a unit by a rule.",
         "now": NOW,
         "hashes": [
             {"unit": unit, "seed": seed, "xxh64": f"{xxh64(unit.encode(), seed):016x}", "bucket": bucket(unit, seed)}
             for unit, seed in hashes
         ],
-        "cases": [{"weights": case, "assignments": [reference(case, unit) for unit in UNITS]} for case in cases()],
+        "cases": [
+            *({"weights": case, "assignments": [reference(case, unit) for unit in UNITS]} for case in cases() + layered_cases()),
+            *asked(),
+        ],
+        "rules": [{"rule": rule, "attributes": given, "eligible": eligible} for rule, given, eligible in RULES],
+        "segments": [{"rule": rule, "attributes": given, "segment": segment} for rule, given, segment in SEGMENTS],
     }
 
 
@@ -211,7 +348,8 @@ def text(content: dict[str, Any]) -> str:
         for case in content["cases"]
     ]
     head = f'"about": {json.dumps(content["about"])},\n"now": {content["now"]},\n"hashes": {rows(content["hashes"])}'
-    return "{" + head + ',\n"cases": [\n' + ",\n".join(sections) + "\n]}\n"
+    tail = "".join(f',\n"{name}": {rows(content[name])}' for name in ("rules", "segments"))
+    return "{" + head + ',\n"cases": [\n' + ",\n".join(sections) + "\n]" + tail + "}\n"
 
 
 if __name__ == "__main__":
