@@ -22,16 +22,8 @@ from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.evidence import Evidence
 from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
-from allocator.segments import SegmentRule
 from allocator.spec_priors import read_arm_priors, read_prior
-from allocator.spec_routing import (
-    check_params,
-    read_eligibility,
-    read_namespace,
-    read_schedule,
-    read_segment_rule,
-    read_segments_rule,
-)
+from allocator.spec_routing import check_params, read_eligibility, read_namespace, read_schedule, read_segments
 from allocator.spec_text import parse_text
 
 __all__ = ["ARMS_MAX", "METRICS_MAX", "SEGMENTS_MAX", "load_experiment"]
@@ -108,7 +100,9 @@ class _Reader:
         errors_before = len(self.errors)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
         check_params((arm.params for arm in arms), self._error)
-        segments, segment_rule = self._segments(source.get("segments", ()), source.get("segment_rule"))
+        segments, segment_rule = read_segments(
+            source.get("segments", ()), source.get("segment_rule"), self._name, SEGMENTS_MAX, self._error
+        )
         self._size(ids, segments, len(metrics))
         experiment = Experiment(
             experiment=name,
@@ -362,24 +356,3 @@ class _Reader:
             ),
             dead_band=self._share("constraints.dead_band", value.get("dead_band", default.dead_band)),
         )
-
-    def _segments(self, value: Any, rule: Any) -> tuple[tuple[str, ...], SegmentRule | None]:
-        """The names, and the rule: in place of the names as people write it, beside them as on the record."""
-        path, found = "segments", read_segment_rule("segment_rule", rule, self._error)
-        if isinstance(value, Mapping):
-            if rule is not None:
-                self._error("segment_rule", rule, "nothing beside a rule under segments")
-            found = read_segments_rule("segments", value, self._error)
-            path = "segments.values" if "values" in value else "segments.names"
-            value = () if found is None else found.names
-        names: list[str] = []
-        for i, item in enumerate(
-            self._list(path, value, "segment names, or a rule such as {attribute: …, values: …}", SEGMENTS_MAX)
-        ):
-            name = self._name(f"{path}[{i}]", item)
-            if name in names:
-                self._error(f"{path}[{i}]", name, "a name no other segment has")
-            names.append(name)
-        if found is not None and found.names != tuple(names):
-            self._error("segments", names, f"the names in segment_rule, {', '.join(map(str, found.names))}")
-        return tuple(names), found

@@ -22,15 +22,7 @@ from allocator.namespaces import PLACES, RANGES_MAX, Namespace, Range, merged, o
 from allocator.schedule import Schedule
 from allocator.segments import SegmentRule
 
-__all__ = [
-    "PARAMS_BYTES_MAX",
-    "check_params",
-    "read_eligibility",
-    "read_namespace",
-    "read_schedule",
-    "read_segment_rule",
-    "read_segments_rule",
-]
+__all__ = ["PARAMS_BYTES_MAX", "check_params", "read_eligibility", "read_namespace", "read_schedule", "read_segments"]
 
 Report = Callable[[str, Any, str], None]
 """(path, value, expected): what is wrong with a field."""
@@ -77,25 +69,29 @@ def read_eligibility(path: str, value: Any, report: Report) -> dict[str, Any] | 
     return None if wrong else dict(value)
 
 
-def read_segments_rule(path: str, value: Mapping[str, Any], report: Report) -> SegmentRule | None:
-    """As people write it.
+def read_segments(
+    value: Any, rule: Any, name: Callable[[str, Any], str], most: int, report: Report
+) -> tuple[tuple[str, ...], SegmentRule | None]:
+    """The names under ``segments`` and the rule, which people write in their place and records have beside them.
 
     ``{attribute: plan, values: [free, pro]}`` or ``{covariate: requests_28d, cuts: [10, 100], names: [light, medium, heavy]}``.
-    Whether the names are names is left to the caller, here and in `read_segment_rule`.
+    `name` checks one name.
     """
-    if "covariate" in value or "cuts" in value:
-        return _rule(path, value, ("covariate", "names", "cuts"), report)
-    return _rule(path, value, ("attribute", "values"), report)
-
-
-def read_segment_rule(path: str, value: Any, report: Report) -> SegmentRule | None:
-    """As it is on the record; None if there is none."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        report(path, value, "a mapping of attribute, names and cuts")
-        return None
-    return _rule(path, value, ("attribute", "names", "cuts"), report)
+    path, found = "segments", None
+    if isinstance(value, Mapping):
+        by_cuts = "covariate" in value or "cuts" in value
+        fields = ("covariate", "names", "cuts") if by_cuts else ("attribute", "values")
+        found = _rule(path, value, fields, report)
+        path, value = f"{path}.{fields[1]}", () if found is None else found.names
+        if rule is not None:
+            report("segment_rule", rule, "nothing beside a rule under segments")
+    elif isinstance(rule, Mapping):
+        found = _rule("segment_rule", rule, ("attribute", "names", "cuts"), report)
+        if found is not None and list(found.names) != list(value if isinstance(value, (list, tuple)) else ()):
+            report(path, value, f"the names in segment_rule, {', '.join(map(str, found.names))}")
+    elif rule is not None:
+        report("segment_rule", rule, "a mapping of attribute, names and cuts")
+    return _segment_names(path, value, name, most, report), found
 
 
 def read_schedule(path: str, value: Any, report: Report) -> Schedule | None:
@@ -141,6 +137,21 @@ def _rule(path: str, value: Mapping[str, Any], fields: Sequence[str], report: Re
     wanted = value.get("cuts")
     cuts = _cuts(f"{path}.cuts", wanted, len(segments), report) if cut and (wanted or attribute == "covariate") else ()
     return SegmentRule(attribute=found, names=tuple(segments), cuts=cuts) if found and segments else None
+
+
+def _segment_names(path: str, value: Any, name: Callable[[str, Any], str], most: int, report: Report) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        report(path, value, "a list of segment names, or a rule such as {attribute: …, values: …}")
+        return ()
+    if len(value) > most:
+        report(path, f"{len(value)} segment names", f"at most {most}")
+    names: list[str] = []
+    for i, item in enumerate(value):
+        found = name(f"{path}[{i}]", item)
+        if found in names:
+            report(f"{path}[{i}]", found, "a name no other segment has")
+        names.append(found)
+    return tuple(names)
 
 
 def _names(path: str, value: Any, report: Report) -> list[Any]:
