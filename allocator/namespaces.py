@@ -12,7 +12,7 @@ would drop enrolled units in mid-run and is refused; stopping an experiment free
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,9 +148,14 @@ def conflicts(wanted: Experiment, others: Iterable[Experiment]) -> list[SpecErro
     return found
 
 
-def conflicts_among(wanted: Sequence[Experiment]) -> list[list[SpecError]]:
-    """For each experiment, why it cannot be in force together with those before it."""
-    return [conflicts(experiment, wanted[:i]) for i, experiment in enumerate(wanted)]
+def conflicts_among(wanted: Sequence[Experiment], in_force: Mapping[str, Experiment]) -> list[list[SpecError]]:
+    """For each experiment, why it cannot be in force beside those before it and beside what is in force under other names."""
+    new = {experiment.experiment for experiment in wanted}
+    over = {name for name, experiment in in_force.items() if experiment.status in _FREES}
+    others = [experiment for name, experiment in in_force.items() if name not in new]
+    seeking = [experiment for experiment in wanted if experiment.experiment not in over]  # over is over, whatever a file says
+    found = {id(experiment): conflicts(experiment, [*others, *seeking[:i]]) for i, experiment in enumerate(seeking)}
+    return [found.get(id(experiment), []) for experiment in wanted]
 
 
 def resize_errors(current: Namespace | None, wanted: Namespace | None) -> Iterator[SpecError]:

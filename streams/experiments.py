@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from allocator.errors import SpecError, SpecErrors, UnknownExperiment
 from allocator.experiment import Experiment, Status
 from allocator.lifecycle import move, revise
+from allocator.namespaces import conflicts
 from streams.admin import create_topics
 from streams.clients import ANSWER_TIMEOUT_S, admin_client, started
 from streams.compacted import CompactedTopic
@@ -24,7 +25,15 @@ from streams.connection import Connection
 from streams.own_policies import load_spec
 from streams.topics import Topics
 
-__all__ = ["ExperimentsReader", "apply", "change", "decode_experiment", "read_experiments", "set_status", "write_experiment"]
+__all__ = [
+    "ExperimentsReader",
+    "apply",
+    "change",
+    "decode_experiment",
+    "read_experiments",
+    "set_status",
+    "write_experiment",
+]
 
 log = logging.getLogger(__name__)
 
@@ -121,14 +130,24 @@ async def change(connection: Connection, topics: Topics, wanted: Experiment) -> 
 
     Raises
     ------
-    SpecErrors : a change that a running experiment cannot take (see `allocator.lifecycle.revise`); nothing was written.
+    SpecErrors : a change that a running experiment cannot take (see `allocator.lifecycle.revise`), or units of its namespace that
+        another experiment holds; nothing was written. If that one was applied at the same moment, both were: the error says so.
     Unreachable, TopicErrors : it could not be written.
     """
     await _ensure_topic(connection, topics)
-    current = (await read_experiments(connection, topics)).get(wanted.experiment)
+    specs = await read_experiments(connection, topics)
+    current = specs.get(wanted.experiment)
     revised = revise(current, wanted)
-    if revised is not current:
-        await write_experiment(connection, topics, revised)
+    if revised is current:
+        return current, revised
+    if errors := conflicts(revised, specs.values()):
+        raise SpecErrors(errors)
+    await write_experiment(connection, topics, revised)
+    if revised.namespace is not None:
+        specs = await read_experiments(connection, topics)
+        if errors := conflicts(revised, specs.values()):
+            both = "; it was applied at the same moment and both are in force: stop one of them"
+            raise SpecErrors(SpecError(error.path, error.value, error.expected + both) for error in errors)
     return current, revised
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -38,10 +38,11 @@ def apply(
     """Check spec files, then start or change their experiments. Priors that borrow from other experiments become numbers."""
     wanted = _load_each(specs, _load_wanted)
     results: list[tuple[Experiment | None, Experiment]]
+    _refuse_overlaps(specs, [each.experiment for each in wanted], {})
     if dry_run:
         results = [(None, each.experiment) for each in wanted]
     else:
-        results = run(_put_in_force(connect(bootstrap), Topics(prefix), wanted))
+        results = run(_put_in_force(connect(bootstrap), Topics(prefix), specs, wanted))
     if as_json:
         print_json([_applied(before, after) for before, after in results])
         return
@@ -153,18 +154,37 @@ def _load_each(files: list[Path], load: Callable[[str], T]) -> list[T]:
     return loaded
 
 
+def _refuse_overlaps(files: list[Path], wanted: list[Experiment], in_force: Mapping[str, Experiment]) -> None:
+    """FileErrors if experiments of one namespace would share units."""
+    from allocator.errors import SpecErrors
+    from allocator.namespaces import conflicts_among
+
+    found = zip(files, conflicts_among(wanted, in_force), strict=True)
+    if wrong := [("stdin" if str(file) == "-" else str(file), SpecErrors(errors)) for file, errors in found if errors]:
+        raise FileErrors(wrong)
+
+
 async def _put_in_force(
-    connection: Connection, topics: Topics, wanted: list[Wanted]
+    connection: Connection, topics: Topics, files: list[Path], wanted: list[Wanted]
 ) -> list[tuple[Experiment | None, Experiment]]:
-    """Nothing is written before all that is borrowed is known."""
+    """Nothing is written before all that is borrowed is known, and all namespaces are found free."""
     from streams.borrowing import fill_in
-    from streams.experiments import change
+    from streams.experiments import change, read_experiments
 
     if any(each.borrows for each in wanted):
         await topic_must_exist(connection, topics.experiments)
         await topic_must_exist(connection, topics.partials)
     specs = [await fill_in(connection, topics, each) for each in wanted]
+    if any(spec.namespace is not None for spec in specs) and await _has_topic(connection, topics.experiments):
+        _refuse_overlaps(files, specs, await read_experiments(connection, topics))
     return [await change(connection, topics, spec) for spec in specs]
+
+
+async def _has_topic(connection: Connection, topic: str) -> bool:
+    from streams.clients import admin_client, started
+
+    async with started(admin_client(connection), connection) as admin:
+        return topic in await admin.list_topics()
 
 
 def _set_status(name: str, status: Status, bootstrap: str | None, prefix: str, as_json: bool) -> None:

@@ -75,6 +75,37 @@ def test_the_life_of_an_experiment(allocator: Run, kafka: Broker, prefix: str, t
     assert "a new name" in allocator("apply", "-", stdin=SPEC, code=1).stderr
 
 
+def test_experiments_of_a_namespace_share_no_units(allocator: Run) -> None:
+    def spec(name: str, ranges: str) -> str:
+        return (
+            f"{{experiment: {name}, owner: team-{name}, arms: [a, b], metrics: {{m: binary}}, "
+            f"namespace: {{name: home-page, ranges: {ranges}}}}}"
+        )
+
+    allocator("apply", "-", stdin=spec("reco", "[[0%, 30%]]"))
+    refused = allocator("apply", "-", stdin=spec("banner", "[[20%, 50%]]"), code=1).stderr
+    assert "stdin: namespace: '20%–50%': expected units of home-page that are free, 30%–100%: reco, owner team-reco" in refused
+    assert json.loads(allocator("namespaces", "--json").stdout)[0]["free_ppm"] == [[300_000, 1_000_000]]
+
+    allocator("apply", "-", stdin=spec("banner", "[[30%, 50%]]"))
+    allocator("apply", "-", stdin=spec("reco", "[[0%, 30%], [90%, 100%]]"))
+    assert "without 0%–30%" in allocator("apply", "-", stdin=spec("reco", "[[90%, 100%]]"), code=1).stderr
+    rows = [line.split() for line in allocator("namespaces").stdout.splitlines() if "%" in line]
+    assert rows == [
+        ["home-page", "0%–30%,", "90%–100%", "reco", "team-reco", "running", "unit"],
+        ["30%–50%", "banner", "team-banner", "running", "unit"],
+        ["50%–90%", "free"],
+    ]
+    allocator("stop", "reco")
+    allocator("apply", "-", stdin=spec("banner", "[[0%, 100%]]"))
+    [found] = json.loads(allocator("namespaces", "home-page", "--json").stdout)
+    assert [held["experiment"] for held in found["held"]] == ["banner"]
+    assert (
+        "no experiment holds anything of a namespace 'results'; in use: home-page"
+        in allocator("namespaces", "results", code=1).stderr
+    )
+
+
 def test_what_is_not_there_is_said(allocator: Run, prefix: str) -> None:
     assert f"there is no topic {prefix}.experiments.v1" in allocator("list", code=1).stderr
     allocator("apply", "-", stdin=SPEC)

@@ -27,6 +27,7 @@ COMMANDS = [
     "resume",
     "stop",
     "weights",
+    "namespaces",
     "send",
     "doctor",
     "rebuild",
@@ -44,6 +45,7 @@ NEED_KAFKA = [
     ["stop", "chat"],
     ["weights"],
     ["weights", "--follow"],
+    ["namespaces"],
     ["worker"],
     ["rebuild", "--as", "audit"],
     ["diff", "audit"],
@@ -157,6 +159,19 @@ def test_apply_can_only_check(allocator: Invoke) -> None:
     assert allocator("apply", "--dry-run", "-", stdin=GOOD).output == "chat: checked, nothing written\n"
     [applied] = json.loads(allocator("apply", "--dry-run", "--json", "-", stdin=GOOD).output)
     assert applied["spec"]["constraints"]["warmup"] == 100
+
+
+def test_specs_applied_together_may_not_share_units(allocator: Invoke, tmp_path: Path) -> None:
+    for name, ranges in (("x", "from: 0%, to: 60%"), ("y", "from: 50%, to: 100%")):
+        spec = (
+            f"{{experiment: {name}, owner: team-{name}, arms: [a, b], metrics: {{m: binary}}, namespace: {{name: n, {ranges}}}}}"
+        )
+        (tmp_path / f"{name}.yaml").write_text(spec)
+    result = allocator("apply", "x.yaml", "y.yaml", "--dry-run")
+    assert result.exit_code == 1
+    expected = "y.yaml: namespace: '50%–100%': expected units of n that are free, 60%–100%: x, owner team-x, holds 50%–60%\n"
+    assert result.stderr == expected
+    assert allocator("apply", "x.yaml", "--dry-run").exit_code == 0
 
 
 def test_a_spec_that_is_no_text_is_a_sentence(allocator: Invoke, tmp_path: Path) -> None:

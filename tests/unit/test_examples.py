@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -10,9 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allocator.decide import decide
 from allocator.experiment import Experiment
+from allocator.namespaces import place
 from allocator.spec import load_experiment
 from streams.cli.spec_yaml import to_yaml
+from streams.records import encode
+from streams.router import Router
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "deploy" / "examples").glob("*.yaml"))
 
@@ -47,7 +52,26 @@ def test_examples_load(path: Path) -> None:
 
 
 def test_there_are_examples() -> None:
-    assert {path.name for path in EXAMPLES} >= {"minimal.yaml", "chat.yaml"}
+    assert {path.name for path in EXAMPLES} >= {"minimal.yaml", "chat.yaml", "recommender.yaml"}
+
+
+def test_the_recommender_example_routes_as_its_comments_say() -> None:
+    [path] = [path for path in EXAMPLES if path.name == "recommender.yaml"]
+    router = Router(clock=lambda: 1.0)
+    router._take(
+        SimpleNamespace(key=b"recommender", value=encode(decide(load_experiment(path.read_text()), {}, None, 0.0).weights))
+    )
+    seen: dict[str, set[str]] = {"reason": set(), "segment": set(), "model": set()}
+    for i in range(2000):
+        attributes = {"app_version": 6 + i % 3, "is_employee": i % 7 == 0, "requests_28d": i % 150}
+        found = router.assign("recommender", f"u-{i}", attributes=attributes)
+        assert found.enrolled <= (attributes["app_version"] >= 7 and not attributes["is_employee"])
+        assert found.enrolled <= (place("home-page", f"u-{i}") < 300_000)
+        for name, value in (("reason", found.reason), ("segment", found.segment or ""), ("model", found.params["model"])):
+            seen[name].add(value)
+    assert seen["reason"] == {"namespace", "not enrolled", "not eligible", "held back", "assigned"}
+    assert (seen["segment"], seen["model"]) == ({"light", "medium", "heavy"}, {"r1", "r2"})
+    assert router.assign("recommender", "u-1").segment == "other"
 
 
 @given(specs())

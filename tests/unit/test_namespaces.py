@@ -63,8 +63,12 @@ def test_a_namespace_is_of_one_kind_of_unit() -> None:
 
 
 def test_specs_applied_together_are_checked_among_themselves() -> None:
-    found = conflicts_among([spec("x", [0, 0.5]), spec("y", [0.5, 1]), spec("z", [0.4, 0.6])])
-    assert [len(errors) for errors in found] == [0, 0, 2]
+    wanted = [spec("x", [0, 0.5]), spec("y", [0.5, 0.9]), spec("z", [0.4, 0.6])]
+    assert [len(errors) for errors in conflicts_among(wanted, {})] == [0, 0, 2]
+    in_force = {"x": spec("x", [0, 0.3]), "w": spec("w", [0.8, 1])}
+    assert [len(errors) for errors in conflicts_among(wanted, in_force)] == [0, 1, 2]
+    over = {"z": msgspec.structs.replace(wanted[2], status="stopped")}
+    assert [len(errors) for errors in conflicts_among([wanted[2], *wanted[:2]], over)] == [0, 0, 0]
 
 
 def test_holdings_are_by_namespace_in_the_order_of_places() -> None:

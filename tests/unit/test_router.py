@@ -12,6 +12,7 @@ import pytest
 import streams
 from allocator.assignment import assign
 from allocator.errors import UnknownExperiment
+from allocator.segments import SegmentRule
 from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 from streams.producer import EventProducer, Stopped
 from streams.records import encode
@@ -91,6 +92,63 @@ def test_segments_without_weights_of_their_own_share_those_of_the_others() -> No
     router = read(Router(clock=Clock()), published(), published(4, segment="pro"), published(7, segment="other"))
     versions = [router.assign("chat", "u-1", segment=segment).weights_version for segment in ("pro", "other", "free", None)]
     assert versions == [4, 7, 7, 7]
+
+
+def test_the_segment_follows_from_the_attributes_if_the_caller_does_not_say_it() -> None:
+    rule = SegmentRule(attribute="plan", names=("free", "pro"))
+    router = read(
+        Router(clock=Clock()),
+        published(4, segment="pro", segment_rule=rule),
+        published(7, segment="other", segment_rule=rule),
+        published(segment_rule=rule),
+    )
+
+    def assigned(**given: Any) -> tuple[str | None, int]:
+        found = router.assign("chat", "u-1", **given)
+        return found.segment, found.weights_version
+
+    assert assigned(attributes={"plan": "pro"}) == ("pro", 4)
+    assert assigned(attributes={"plan": "team"}) == ("other", 7)
+    assert assigned() == assigned(attributes={}) == ("other", 7)
+    assert assigned(segment="free", attributes={"plan": "pro"}) == ("free", 7)
+
+
+def test_the_rule_of_segments_is_that_of_the_newest_weights() -> None:
+    router = read(Router(clock=Clock()), published(segment_rule=SegmentRule(attribute="plan", names=("pro",))))
+    read(router, published(2, segment_rule=SegmentRule(attribute="n", names=("light", "heavy"), cuts=(5.0,))))
+    assert router.assign("chat", "u-1", attributes={"plan": "pro", "n": 5}).segment == "heavy"
+    read(router, published(3))
+    assert router.assign("chat", "u-1", attributes={"plan": "pro", "n": 5}).segment is None
+
+
+async def test_who_is_not_eligible_is_not_exposed_and_a_rule_that_fails_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    router = read(Router(clock=Clock()), published(eligibility={">=": [{"var": "app_version"}, 7]}))
+    given: list[dict[str, Any] | None] = [
+        {"app_version": 7},
+        {"app_version": 6},
+        None,
+        {"app_version": [1]},
+        {"app_version": "x"},
+    ]
+    exposed = [router.expose(router.assign("chat", "u-1", attributes=attributes)) is not None for attributes in given]
+    assert exposed == [True, False, False, False, False]
+    assert router.counters.unexposed == {"not eligible": 4}
+    assert router.counters.rule_failures == {"chat": 2}
+    [record] = caplog.records
+    assert "chat: a unit is not eligible" in record.message
+    assert "['app_version']" in record.message  # names of attributes, never what they say
+
+
+def test_weights_with_a_rule_unknown_here_are_ignored_as_a_whole() -> None:
+    router = read(Router(clock=Clock()), published(), published(2, eligibility={"geo_within": [1]}))
+    assert (router.weights("chat").version, router.counters.malformed) == (1, 1)
+
+
+def test_params_reach_the_caller_and_are_not_on_the_wire_where_there_are_none() -> None:
+    arms = (WeightedArm("a", 0, 11), WeightedArm("b", PPM, 12, {"model": "r2", "top_k": 20}))
+    router = read(Router(clock=Clock()), published(arms=arms))
+    assert router.assign("chat", "u-1").params == {"model": "r2", "top_k": 20}
+    assert b'{"id":"a","ppm":0,"seed":11}' in encode(published(arms=arms))
 
 
 def test_weights_of_a_segment_alone_serve_nobody_else() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from allocator.experiment import Experiment
 from allocator.instants import format_instant, parse_instant
 from allocator.schedule import Schedule, closed, next_turn
 from allocator.spec import load_experiment
+from streams.allocate.agent import AllocateAgent
 
 START, END = 1_796_083_200.0, 1_798_675_200.0
 SCHEDULE = Schedule(start="2026-12-01T00:00Z", end="2026-12-31T00:00Z")
@@ -101,3 +103,12 @@ def test_decisions_enrol_nobody_outside_of_it_and_say_why() -> None:
 
 def test_a_stopped_experiment_says_that_it_is_stopped() -> None:
     assert decide(spec(status="stopped"), {}, None, END).reason.startswith("stopped: ")
+
+
+@pytest.mark.parametrize("decided,due", [(START - 10, START), (START, START + 20), (END - 10, END), (END, END + 20)])
+def test_the_agent_decides_again_when_it_starts_and_when_it_ends(decided: float, due: float) -> None:
+    """Else, with nothing new to decide on, when the lease is to be renewed: 20 s after it was."""
+    nothing: Any = SimpleNamespace()
+    weights = {"reco": decide(spec(), {}, None, decided).weights}
+    agent = AllocateAgent(nothing, nothing, SimpleNamespace(changes=0), weights, nothing, nothing, nothing)  # type: ignore[arg-type]
+    assert agent._due_at(spec()) == due
