@@ -25,6 +25,7 @@ unit name can choose their arm.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from math import inf, log
 from typing import Any, Literal
@@ -34,7 +35,8 @@ from xxhash import xxh64_intdigest
 
 from allocator.eligibility import Eligibility
 from allocator.errors import ArgumentError
-from allocator.weights import PPM, Weights
+from allocator.namespaces import merged
+from allocator.weights import PPM, Layer, Weights
 
 __all__ = ["Assigner", "Assignment", "Reason", "assign"]
 
@@ -91,6 +93,7 @@ class Assigner:
     __slots__ = (
         "_admits",
         "_arms",
+        "_edges",
         "_ended",
         "_enrolled_below",
         "_enrolment_seed",
@@ -102,8 +105,7 @@ class Assigner:
         "_holdback_arm",
         "_holdback_params",
         "_holdback_seed",
-        "_places",
-        "_places_seed",
+        "_layer_seed",
         "_rule_failed",
         "_until",
         "_version",
@@ -121,8 +123,7 @@ class Assigner:
         self._holdback_seed, self._held_back_below = weights.holdback.seed, _hashes_below(weights.holdback.ppm)
         self._holdback_arm = weights.holdback.arm
         layer, rule = weights.namespace, weights.eligibility
-        self._places = None if layer is None else tuple((_hashes_below(low), _hashes_below(high)) for low, high in layer.ranges)
-        self._places_seed = 0 if layer is None else layer.seed
+        self._edges, self._layer_seed = (None, 0) if layer is None else (_edges(layer), layer.seed)
         self._admits = None if rule is None else Eligibility(rule).admits
         self._gated = layer is not None or rule is not None
         self._rule_failed = rule_failed
@@ -158,10 +159,8 @@ class Assigner:
 
     def _shut_out(self, data: bytes, attributes: Mapping[str, Any] | None) -> Reason | None:
         """Step 1, where there is more to it than enrolment. The rule comes last: it is the slowest."""
-        if self._places is not None:
-            h = xxh64_intdigest(data, self._places_seed)
-            if not any(low <= h < high for low, high in self._places):
-                return "namespace"
+        if self._edges is not None and not bisect_right(self._edges, xxh64_intdigest(data, self._layer_seed)) & 1:
+            return "namespace"
         if xxh64_intdigest(data, self._enrolment_seed) >= self._enrolled_below:
             return "not enrolled"
         return None if self._admits is None or self._eligible(self._admits, attributes) else "not eligible"
@@ -182,6 +181,11 @@ class Assigner:
 def _hashes_below(ppm: int) -> int:
     """The hashes h with bucket (h · 1e6) >> 64 < ppm are those below this: ⌈ppm · 2^64 / 1e6⌉."""
     return -(-(ppm << 64) // PPM)
+
+
+def _edges(layer: Layer) -> list[int]:
+    """Hashes at which the ranges begin and end, in turn: a unit is within one if it has passed an odd number of them."""
+    return [_hashes_below(edge) for held in merged(held for held in layer.ranges if held[0] < held[1]) for edge in held]
 
 
 def _check(weights: Weights) -> None:
