@@ -16,7 +16,7 @@ from allocator.errors import AllocatorError, SpecErrors, TopicError, UnknownExpe
 from allocator.experiment import Experiment
 from allocator.spec import load_experiment
 from deploy.kafka.broker import Broker
-from streams import compacted
+from streams import compacted, experiments
 from streams.admin import ensure_topics
 from streams.compacted import read_compacted
 from streams.connection import Connection
@@ -57,6 +57,26 @@ async def test_a_spec_is_applied_changed_and_left_alone(kafka: Broker, prefix: s
     assert await read_experiments(connection, topics) == {"chat": added}
     record = (await read_compacted(connection, topics.experiments))[b"chat"]
     assert (record.key, record.value) == (b"chat", msgspec.json.encode(added))
+
+
+async def test_two_that_are_applied_at_one_moment_are_both_told(
+    kafka: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, topics = Connection(kafka.bootstrap), Topics(prefix)
+    space = {"name": "home-page", "from": "0%", "to": "30%"}
+    await apply(connection, topics, spec("first", namespace=space))
+    with pytest.raises(SpecErrors, match=r"namespace: .* first, owner not named, holds 0%–30%"):
+        await apply(connection, topics, spec("second", namespace=space))
+    assert set(await read_experiments(connection, topics)) == {"first"}
+
+    async def before_the_other(*_: Any) -> dict[str, Experiment]:
+        monkeypatch.undo()  # what is read after the write has both
+        return {}
+
+    monkeypatch.setattr(experiments, "read_experiments", before_the_other)
+    with pytest.raises(SpecErrors, match="applied at the same moment and both are in force: stop one of them"):
+        await apply(connection, topics, spec("second", namespace=space))
+    assert set(await read_experiments(connection, topics)) == {"first", "second"}
 
 
 async def test_status_is_set_and_survives_a_change(kafka: Broker, prefix: str) -> None:
