@@ -123,7 +123,8 @@ class Assigner:
         self._holdback_seed, self._held_back_below = weights.holdback.seed, _hashes_below(weights.holdback.ppm)
         self._holdback_arm = weights.holdback.arm
         layer, rule = weights.namespace, weights.eligibility
-        self._edges, self._layer_seed = (None, 0) if layer is None else (_edges(layer), layer.seed)
+        self._edges = None if layer is None else _edges(layer)
+        self._layer_seed = 0 if layer is None else layer.seed
         self._admits = None if rule is None else Eligibility(rule).admits
         self._gated = layer is not None or rule is not None
         self._rule_failed = rule_failed
