@@ -25,16 +25,16 @@ width of a sequence that may be watched makes it a little more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
-from allocator.inference import Estimate, Observations, differences
-from allocator.policies import Context
+from allocator.inference import Estimate, Observations, differences, lifts
 from allocator.posterior import NormalPosteriors, Posteriors
+from allocator.standardise import comparable_posteriors
 from allocator.standing import Breach
 from allocator.weights import Weights
 
@@ -113,6 +113,7 @@ class Case:
     now : seconds since the epoch.
     promoted : the arm that the owner has promoted, if any.
     ready_at : when rewards of the first units are all in.
+    lifts : arm → relative lift, for the reason; an arm may be missing.
     """
 
     experiment: Experiment
@@ -125,6 +126,7 @@ class Case:
     since: float | None = None
     ready_at: float | None = None
     promoted: str | None = None
+    lifts: Mapping[str, float] = field(default_factory=dict)
     alpha: float = ALPHA
     least_lift: float = LEAST_LIFT
     cautions: tuple[str, ...] = field(default=())
@@ -148,10 +150,12 @@ class Case:
         first = min((period for period, cells in evidence.by_period.items() if any(m.n for m in cells)), default=None)
         since = None if first is None else first * experiment.period_s
         late_s = experiment.period_s + experiment.metrics[name].window_s + experiment.grace_s
+        relative = lifts(observations, experiment.control, alpha=alpha)
         return cls(
             experiment=experiment,
+            lifts={lift.arm: lift.estimate for lift in relative},
             effects=differences(observations, experiment.control, alpha=alpha / max(len(arms) - 1, 1)),
-            posteriors=Context.of(experiment, evidence, now).posteriors(),
+            posteriors=comparable_posteriors(experiment, evidence, now),
             units=tuple(moments.n for moments in evidence.total),
             now=now,
             breaches=() if weights is None else weights.standing.breaches,
@@ -336,7 +340,8 @@ def _undecided(case: Case) -> _Found:
     if leader.low > 0:
         close = f"{leader.arm} is better than {case.experiment.control}, but another arm may be better still"
         return "keep going", None, f"{close}: choosing it now gives away {case.expected_loss(leader.arm):.3g} a unit", None
-    reason = f"{leader.arm} leads on {case.experiment.objective}, undecided: {_figures(case, leader)}"
+    first, nearest = (leader.arm, "") if leader.estimate > 0 else (case.experiment.control, f"{leader.arm} is nearest, ")
+    reason = f"{first} leads on {case.experiment.objective}, undecided: {nearest}{_figures(case, leader)}"
     return "keep going", None, reason, _remaining(case, leader)
 
 
@@ -370,12 +375,11 @@ def _remaining(case: Case, leader: _Gain) -> Remaining | None:
 
 
 def _figures(case: Case, gain: _Gain) -> str:
-    """Estimate and interval in the objective's own direction: of the lift, where control's mean allows one."""
+    """Estimate and interval of the difference in the objective's own direction, and the lift if it is known."""
     low, high = sorted((case.sign * gain.low, case.sign * gain.high))
-    mean, estimate = case.control_mean, case.sign * gain.estimate
-    if math.isfinite(mean) and mean > 0:
-        return f"{100 * estimate / mean:+.1f} % ({100 * low / mean:+.1f} to {100 * high / mean:+.1f} %)"
-    return f"{estimate:+.3g} ({low:+.3g} to {high:+.3g})"
+    lift = case.lifts.get(gain.arm, math.nan)
+    relative = f", a lift of {100 * lift:+.1f} %" if math.isfinite(lift) else ""
+    return f"{case.sign * gain.estimate:+.3g} ({low:+.3g} to {high:+.3g}){relative}"
 
 
 def _breach(breach: Breach) -> str:

@@ -5,23 +5,18 @@ What was counted comes from the partials topic, as an allocate agent sums it; no
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from allocator.borrow import Borrow, Source, borrows_in, with_borrowed
 from allocator.errors import SpecErrors
 from allocator.experiment import Experiment
 from allocator.spec_text import parse_text
 from streams.allocate.totals import Totals
-from streams.compacted import CompactedTopic
 from streams.connection import Connection
 from streams.experiments import read_experiments
 from streams.own_policies import load_spec
-from streams.records import Partial
 from streams.topics import Topics
+from streams.totals import read_totals
 
 __all__ = ["Wanted", "fill_in", "load_wanted"]
 
@@ -58,24 +53,7 @@ async def fill_in(connection: Connection, topics: Topics, wanted: Wanted) -> Exp
     if not borrows:
         return experiment
     specs = await read_experiments(connection, topics)
-    totals = await _totals(connection, topics, {borrow.experiment for borrow in borrows} & specs.keys())
+    totals = await read_totals(connection, topics, {borrow.experiment for borrow in borrows} & specs.keys())
     current = specs.pop(experiment.experiment, None)
     sources = {name: Source(spec, totals.get(name, Totals()).training(spec)) for name, spec in specs.items()}
     return with_borrowed(experiment, borrows, sources, current)
-
-
-async def _totals(connection: Connection, topics: Topics, names: Collection[str]) -> dict[str, Totals]:
-    """The sums of some experiments, as of now."""
-    found = {name: Totals() for name in names}
-    starts = tuple(f"{name}|".encode() for name in names)
-    decode = msgspec.json.Decoder(Partial).decode
-
-    def take(record: Any) -> None:
-        if record.value is not None and record.key.startswith(starts):
-            partial = decode(record.value)
-            found[partial.experiment].replace(partial)
-
-    reader = CompactedTopic(connection, topics.partials, take)
-    await reader.read_to_end()
-    await reader.stop()
-    return found

@@ -118,7 +118,7 @@ def simpson(
         standardised_best=firsts[1],
         shares=shares,
         left_out=tuple(name for name in occupied if name not in common),
-        reason=_reason(reversals, common, occupied),
+        reason=_reason(reversals, _parted(arms, control, pooled, standardised, se), common, occupied),
         method=f"pooled means against direct standardisation by segment, a gap above {ERRORS_MIN:g} standard errors",
         assumptions=("segments were declared beforehand, and a unit's does not depend on its arm",),
     )
@@ -139,7 +139,20 @@ def _reversal(
     return Reversal(*pair, raw, fair, error) if turned else None
 
 
-def _reason(reversals: Sequence[Reversal], common: Mapping[str, object], occupied: Mapping[str, object]) -> str:
+def _parted(arms: Sequence[str], control: str, pooled: FloatArray, standardised: FloatArray, se: FloatArray) -> str:
+    """The arm whose pooled difference from control is furthest off, if it is by more than chance; empty if none is."""
+    c = list(arms).index(control)
+    raw, fair = pooled - pooled[c], standardised - standardised[c]
+    z = np.nan_to_num(np.abs(raw - fair) / np.hypot(se, se[c]))
+    k = int(np.argmax(z))
+    return (
+        f"{arms[k]} against {control} is {raw[k]:+.3g} pooled, {fair[k]:+.3g} with segments weighed alike"
+        if z[k] > ERRORS_MIN
+        else ""
+    )
+
+
+def _reason(reversals: Sequence[Reversal], parted: str, common: Mapping[str, object], occupied: Mapping[str, object]) -> str:
     if reversals:
         return "; ".join(
             f"{r.arm} against {r.against}: pooled {r.pooled:+.3g}, with segments weighed alike {r.standardised:+.3g}"
@@ -147,4 +160,6 @@ def _reason(reversals: Sequence[Reversal], common: Mapping[str, object], occupie
         )
     if len(occupied) < 2:
         return "units of one segment only"
+    if parted:
+        return f"pooled and standardised means agree on which arm is ahead, not on how far: {parted}"
     return "pooled and standardised means agree" if common else "no segment has units of every arm"

@@ -88,6 +88,22 @@ class Totals:
         arms, read_until = experiment.arm_ids, max(self._read_until.values(), default=0.0)
         return Evidence(arms, len(experiment.metrics), segments, self._periods, self._lags, self._all_lags, read_until or None)
 
+    def by_segment(self, experiment: Experiment) -> dict[str, dict[int, dict[str, Moments]]]:
+        """What trains the allocation by segment, then period, then arm. Finer than `training`, so summed up when asked for."""
+        found: dict[str, dict[int, dict[str, list[int]]]] = {}
+        for (_, period), partial in self._newest.items():
+            for cell in partial.cells:
+                if not cell.holdback:
+                    arms = found.setdefault(cell.segment, {}).setdefault(period, {})
+                    arms[cell.arm] = _changed(arms.get(cell.arm), add, cell.sums)
+        metrics = len(experiment.metrics)
+        return {
+            segment: {
+                period: {arm: Moments(metrics, tuple(sums)) for arm, sums in arms.items()} for period, arms in periods.items()
+            }
+            for segment, periods in found.items()
+        }
+
     def held_back(self, experiment: Experiment) -> Moments:
         """Moments of the holdback, kept apart from training."""
         return Moments.total(len(experiment.metrics), [sums for (_, _, holdback), sums in self._cells.items() if holdback])

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from allocator.errors import AllocatorError
-from streams.cli import audit, demo, dlt, doctor, experiments, namespaces, plan, schema, send, simulate, weights, worker
+from streams.cli import audit, demo, dlt, doctor, experiments, namespaces, plan, report, schema, send, simulate, weights, worker
 from streams.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -42,6 +42,7 @@ app.command()(experiments.pause)
 app.command()(experiments.resume)
 app.command()(experiments.stop)
 app.command()(weights.weights)
+app.command()(report.report)
 app.command()(namespaces.namespaces)
 app.command()(send.send)
 app.command()(doctor.doctor)

@@ -38,6 +38,7 @@ def case(*effects: Estimate, sd: float = 0.001, breaches: tuple[Breach, ...] = (
     experiment = changes.pop("experiment", spec(arms=["a", *(x.arm for x in effects)]))
     posteriors = NormalPosteriors(experiment.arm_ids, means, np.full(len(means), sd), changes.pop("down", False))
     units = (5000,) * len(means)
+    changes = {"lifts": {x.arm: x.estimate for x in effects}, **changes}
     return Case(experiment, effects, posteriors, units, now=10 * DAY_S, breaches=breaches, since=0.0, **changes)
 
 
@@ -84,7 +85,7 @@ def test_nothing_left():
 def test_winner():
     found = verdict(case(B_WINS, C_LOSES))
     assert (found.headline, found.arm, found.rule) == ("promote b", "b", "winner")
-    assert found.reason == "b is better than a on clicks: +10.0 % (+5.0 to +15.0 %)"
+    assert found.reason == "b is better than a on clicks: +0.1 (+0.05 to +0.15), a lift of +10.0 %"
 
 
 def test_an_evicted_arm_does_not_win_and_stands_in_nobodys_way():
@@ -106,20 +107,20 @@ def test_down_is_better_for_some_metrics():
     metrics = {"clicks": {"type": "binary", "direction": "down", "window": "1h"}}
     found = verdict(case(B_WINS, C_LOSES, down=True, experiment=spec(metrics=metrics)))
     assert found.headline == "promote c"
-    assert found.reason == "c is better than a on clicks: -10.0 % (-15.0 to -5.0 %)"
+    assert found.reason == "c is better than a on clicks: -0.1 (-0.15 to -0.05), a lift of -10.0 %"
 
 
 def test_futility():
     found = verdict(case(effect("b", 0.002, 0.005), effect("c", -0.02, 0.01)))
     assert (found.headline, found.arm, found.rule) == ("stop", "a", "futility")
-    assert found.reason == "no arm can be worth 1 % more than a on clicks: at most b, +0.2 % (-0.3 to +0.7 %)"
+    assert found.reason == "no arm can be worth 1 % more than a on clicks: at most b, +0.002 (-0.003 to +0.007), a lift of +0.2 %"
     assert verdict(case(effect("b", 0.002, 0.005), effect("c", -0.02, 0.05))).headline == "keep going"
 
 
 def test_undecided_says_how_many_units_are_missing():
     found = verdict(case(*UNDECIDED))
     assert (found.headline, found.arm, found.rule) == ("keep going", None, "undecided")
-    assert found.reason == "b leads on clicks, undecided: +3.0 % (-3.0 to +9.0 %)"
+    assert found.reason == "b leads on clicks, undecided: +0.03 (-0.03 to +0.09), a lift of +3.0 %"
     assert found.remaining is not None
     assert found.remaining.units == pytest.approx(10_000 * (2**2 - 1))  # half the half-width: four times the units
     assert found.remaining.days == pytest.approx(30_000 / 1500)  # 15 000 units in ten days
@@ -127,6 +128,7 @@ def test_undecided_says_how_many_units_are_missing():
 
 def test_where_futility_is_nearer_it_is_what_is_waited_for():
     found = verdict(case(effect("b", -0.01, 0.06)))
+    assert found.reason == "a leads on clicks, undecided: b is nearest, -0.01 (-0.07 to +0.05), a lift of -1.0 %"
     assert found.remaining is not None
     assert found.remaining.units == pytest.approx(10_000 * (3**2 - 1))  # until +5 % has become +1 %
 
