@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from html.parser import HTMLParser
 from typing import Any
 
 import msgspec
@@ -16,46 +14,8 @@ from allocator.verdict import Alarm
 from streams.cli.report_print import headline, show
 from streams.report import Report, Section, make_report, page
 from streams.report import sections as sections_module
+from tests.page_parser import parsed
 from tests.reported import DAY_S, START, inputs_of, nothing, spec
-
-VOID = {"meta", "br", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order, and keeps what a browser would fetch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.fetched: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.fetched += [value or "" for name, value in attrs if name in ("src", "href", "data", "srcset", "xlink:href")]
-        self.fetched += [tag] if tag in ("script", "link", "iframe", "img", "object") else []
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag == "path", "an element of HTML closes itself only in SVG"
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, text: str) -> None:
-        if not {"style", "title"} & set(self.open):
-            self.text.append(text)
-
-
-def parsed(html: str) -> Page:
-    found = Page()
-    found.feed(html)
-    found.close()
-    assert not found.open
-    assert not found.fetched
-    assert not re.search(r"https?://|url\(|@import", html)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +150,18 @@ def test_a_lease_that_ran_out_is_an_alarm():
 def msgspec_replace_now(inputs: Any, later_s: float) -> Any:
     object.__setattr__(inputs, "now", inputs.now + later_s)
     return inputs
+
+
+def test_finer_sums_are_the_same_sums():
+    """By segment and period, as segments are compared, against those that train the policy."""
+    found = inputs_of(
+        spec(segments=["light", "heavy"], holdback=0.1), {"light": (0.1,) * 3, "heavy": (0.3,) * 3}, units=200, days=3
+    )
+    for segment, by_arm in found.evidence.segments.items():
+        for arm, sums in by_arm.items():
+            cells = [arms[arm] for arms in found.by_segment[segment].values() if arm in arms]
+            assert sum(cells[1:], cells[0]).sums == tuple(sums)
+    assert set(found.by_segment) == {"light", "heavy"}  # those held back are elsewhere
 
 
 # -- the page and the terminal ---------------------------------------------------------------------------------------------------
