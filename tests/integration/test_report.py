@@ -104,7 +104,7 @@ def test_a_report_in_all_forms(allocator: Callable[..., Any], kafka: Broker, pre
         file = tmp_path / "report.html"
         said = allocator("report", "shop", "--html", str(file)).stdout.splitlines()
         assert said == [f"promote new: {report.verdict.reason}", str(file)]
-        words = [word.strip() for word in parsed(file.read_text(encoding="utf-8")).text if word.strip()]
+        words = [word.strip().replace("\xa0", " ") for word in parsed(file.read_text(encoding="utf-8")).text if word.strip()]
         assert words[:3] == ["shop", "promote new", report.verdict.reason]
 
         allocator("report", "shop", "--html", str(file), "--json", code=2)

@@ -169,7 +169,7 @@ def test_finer_sums_are_the_same_sums():
 
 def test_the_page_stands_alone_and_begins_with_the_verdict(segmented: Report, won: Report):
     for report in (segmented, won):
-        words = [text.strip() for text in parsed(page(report)).text if text.strip()]
+        words = [text.strip().replace("\xa0", " ") for text in parsed(page(report)).text if text.strip()]
         assert words[:3] == ["shop", report.verdict.headline, report.verdict.reason]
         for part in ("Effects against old", "Arms on clicks", "Shares over time", "What is known of each arm", "Cost so far"):
             assert part in words
