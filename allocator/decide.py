@@ -8,7 +8,9 @@
      then goes through the constraints, in the order that `allocator.constraints` gives.
    - running, and the policy gives no usable weights: the previous shares are held, and the reason says why.
 3. Whole ppm by largest remainder.
-4. Publish on any change a router must know of, and in time to renew the lease. Before and after the schedule nobody is enrolled.
+4. The share of units that take part is that of the stage in force (`allocator.stages`). Before and after the schedule nobody is
+   enrolled.
+5. Publish on any change a router must know of, or that the next decision starts from, and in time to renew the lease.
 
 When the list of arms changed, those that remain keep their shares in proportion and new ones enter at the floor.
 
@@ -36,7 +38,9 @@ from allocator.namespaces import seed_of
 from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
 from allocator.posterior import Posteriors
 from allocator.readout import ArmState, arm_states
+from allocator.sample_ratio import sample_ratio_clean
 from allocator.schedule import closed
+from allocator.stages import Step, next_standing
 from allocator.standing import Standing
 from allocator.steps import Path, Ppm, constrain, start_of
 from allocator.weights import PPM, Gate, Holdback, Layer, WeightedArm, Weights
@@ -57,6 +61,7 @@ class Decision:
     publish : whether routers need `weights`; else the previous publication still serves.
     settled : whether the shares are where the data wants them; False while the maximum shift holds them back, so that
         deciding again moves them further without any new data.
+    ramp : what became of the stages.
     verdict : whether the policy has seen enough, if it is one that says so.
     failure : why the policy gave no usable weights, so that the previous ones are held; None if it did.
     """
@@ -67,6 +72,7 @@ class Decision:
     reason: str
     publish: bool
     settled: bool
+    ramp: Step
     verdict: Verdict | None = None
     failure: AllocatorError | None = None
 
@@ -94,7 +100,7 @@ def decide(
     """
     arms, metrics = experiment.arm_ids, len(experiment.metrics)
     evidence = moments if isinstance(moments, Evidence) else Evidence.of_arms(arms, metrics, moments)
-    return _Case(experiment, evidence, now).decision(segment, previous, previous)
+    return _Case(experiment, evidence, now, previous).decision(segment, previous, previous)
 
 
 def decide_all(
@@ -110,8 +116,8 @@ def decide_all(
     ------
     SpecError : as `decide`.
     """
-    case = _Case(experiment, evidence, now)
     whole = previous.get(None)
+    case = _Case(experiment, evidence, now, whole)
     decisions: dict[str | None, Decision] = {}
     for segment in slices_of(experiment):
         own = previous.get(segment)
@@ -159,9 +165,21 @@ class _Slice:
 class _Case:
     """One experiment at one time: what its decisions have in common, found once."""
 
-    def __init__(self, experiment: Experiment, evidence: Evidence, now: float) -> None:
-        self.experiment, self.evidence, self.now = experiment, evidence, now
+    def __init__(self, experiment: Experiment, evidence: Evidence, now: float, previous: Weights | None) -> None:
+        self.experiment, self.evidence, self.now, self.previous = experiment, evidence, now, previous
         self.whole = _Slice.of(experiment, Context.of(experiment, evidence, now))
+
+    @cached_property
+    def ramp(self) -> Step:
+        """What stands from now on, and why: the stage follows the breaches."""
+        previous = self.previous
+        standing = Standing() if previous is None else previous.standing
+        in_force = None if previous is None else previous.enrolment.ppm
+        return next_standing(self.experiment, standing, in_force, sum(self.whole.n), self.now, self._ratio_clean)
+
+    def _ratio_clean(self) -> bool:
+        served = {arm.id for arm in self.previous.arms if arm.ppm} if self.previous else self.experiment.arm_ids
+        return sample_ratio_clean(self.experiment, self.evidence, served)
 
     @cached_property
     def policy(self) -> Policy:
@@ -178,7 +196,9 @@ class _Case:
         found = self.whole if segment is None else self._segment(segment)
         made = self._made(found, origin)
         path, choice = made.path, made.choice
-        weights = _weights(experiment, segment, path, previous, self.now)
+        if self.ramp.moved:
+            path.reason = f"{self.ramp.reason}; {path.reason}"
+        weights = _weights(experiment, segment, path, self.ramp, previous, self.now)
         changed = previous is None or _changed(previous, weights)
         due = previous is not None and self.now >= renew_at(experiment, previous)
         if due and not changed:
@@ -191,6 +211,7 @@ class _Case:
             reason=weights.reason,
             publish=changed or due,
             settled=path.steps.get("shift") in (None, path.target),
+            ramp=self.ramp,
             verdict=None if choice is None else choice.verdict,
             failure=made.failure,
         )
@@ -268,7 +289,9 @@ def _leader(arms: Sequence[str], objective: Posteriors) -> str:
 # -- the record ------------------------------------------------------------------------------------------------------------------
 
 
-def _weights(experiment: Experiment, segment: str | None, path: Path, previous: Weights | None, now: float) -> Weights:
+def _weights(
+    experiment: Experiment, segment: str | None, path: Path, ramp: Step, previous: Weights | None, now: float
+) -> Weights:
     name = experiment.experiment
     arms = zip(experiment.arms, path.ppm, strict=True)
     shut = None if experiment.status == "stopped" else closed(experiment.schedule, now)
@@ -278,7 +301,7 @@ def _weights(experiment: Experiment, segment: str | None, path: Path, previous: 
         version=1 if previous is None else previous.version + 1,
         status=experiment.status,
         arms=tuple(WeightedArm(arm.id, share, _seed(name, "arm", arm.id), arm.params) for arm, share in arms),
-        enrolment=Gate(0 if shut else round(experiment.enrolment * PPM), _seed(name, "enrolment")),
+        enrolment=Gate(0 if shut else ramp.enrolled_ppm, _seed(name, "enrolment")),
         holdback=Holdback(round(experiment.holdback * PPM), _seed(name, "holdback"), experiment.control),
         valid_until=now + experiment.lease_s,
         fallback=experiment.fallback,
@@ -286,7 +309,7 @@ def _weights(experiment: Experiment, segment: str | None, path: Path, previous: 
         reason=f"{shut}; {path.reason}" if shut else path.reason,
         spec_hash=spec_hash(experiment),
         ts=now,
-        standing=Standing() if previous is None else previous.standing,
+        standing=ramp.standing if segment is None else Standing(),
         namespace=_layer(experiment),
         eligibility=experiment.eligibility,
         segment_rule=experiment.segment_rule,
@@ -308,7 +331,7 @@ def _seed(*names: str) -> int:
 
 
 def _changed(previous: Weights, weights: Weights) -> bool:
-    """Whether routers would act on `weights` otherwise than on `previous`, or the spec behind them is another."""
+    """Whether routers would act on `weights` otherwise than on `previous`, or the spec behind them or what stands is another."""
     return (
         weights.arms != previous.arms
         or weights.status != previous.status
@@ -316,4 +339,5 @@ def _changed(previous: Weights, weights: Weights) -> bool:
         or weights.holdback != previous.holdback
         or weights.fallback != previous.fallback
         or weights.spec_hash != previous.spec_hash
+        or weights.standing != previous.standing
     )

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from xxhash import xxh64_hexdigest
 
 from allocator.namespaces import Namespace
+from allocator.ramp import Stage, Word
 from allocator.schedule import Schedule
 from allocator.segments import OTHER_SEGMENT, SegmentRule
 
@@ -117,7 +118,8 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
         dict[str, Any] | None, Meta(description="JsonLogic on the unit's attributes, evaluated by routers; None: everybody")
     ] = None
     schedule: Annotated[Schedule | None, Meta(description="when units are enrolled; None: always")] = None
-    enrolment: Annotated[Share, Meta(description="share of units that take part")] = 1.0
+    enrolment: Annotated[Share, Meta(description="share of units that take part; with stages that of the last one")] = 1.0
+    stages: Annotated[tuple[Stage, ...], Meta(description="a ramp of enrolment, see `allocator.stages`")] = ()
     holdback: Annotated[Share, Meta(description="share of them kept on control, which trains nothing")] = 0.0
     period_s: Annotated[
         Seconds,
@@ -141,6 +143,7 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     owner: str = ""
     hypothesis: str = ""
     status: Status = "running"
+    word: Annotated[Word | None, Meta(description="the last word of a person about the stages; not from a spec file")] = None
     revision: Annotated[int, Meta(ge=1)] = 1
 
     @cached_property
@@ -155,7 +158,7 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
 
     @cached_property
     def spec_hash(self) -> str:
-        """16 hex digits of the xxh64 of the spec's JSON without status and revision."""
+        """16 hex digits of the xxh64 of the spec's JSON without status, word and revision."""
         fields = msgspec.to_builtins(self)
-        del fields["status"], fields["revision"]
+        del fields["status"], fields["word"], fields["revision"]
         return xxh64_hexdigest(msgspec.json.encode(fields))

@@ -50,15 +50,16 @@ def move(experiment: Experiment, status: Status) -> Experiment:
 def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
     """What applying `wanted` makes of `current`: a first revision, the next one, or `current` itself when nothing changes.
 
-    Status belongs to the running experiment: a spec file sets it only for a new name.
+    Status and the word about its stages belong to the running experiment: a spec file sets a status only for a new name. Stages
+    may change in any way; where that leaves the experiment is said in `allocator.stages`.
 
     Raises
     ------
     SpecErrors : every field that must not change, or the experiment is stopped.
     """
     if current is None:
-        return msgspec.structs.replace(wanted, revision=1)
-    revised = msgspec.structs.replace(wanted, status=current.status, revision=current.revision)
+        return msgspec.structs.replace(wanted, word=None, revision=1)
+    revised = msgspec.structs.replace(wanted, status=current.status, word=current.word, revision=current.revision)
     if revised == current and revised.metric_names == current.metric_names:  # equal mappings may differ in order
         return current
     if current.status == "stopped":
@@ -70,7 +71,7 @@ def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
 
 
 def differences(before: Experiment, after: Experiment) -> list[tuple[str, Any, Any]]:
-    """Every field that differs, as (path, before, after), status and revision left out; None stands for absent."""
+    """Every field that differs, as (path, before, after), status, word and revision left out; None stands for absent."""
     found = list(_differences("", _by_path(before), _by_path(after)))
     if before.arm_ids != after.arm_ids and set(before.arm_ids) == set(after.arm_ids):
         found.append(("arms", list(before.arm_ids), list(after.arm_ids)))
@@ -79,7 +80,7 @@ def differences(before: Experiment, after: Experiment) -> list[tuple[str, Any, A
 
 def _by_path(experiment: Experiment) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(experiment)
-    del fields["status"], fields["revision"]
+    del fields["status"], fields["word"], fields["revision"]
     fields["arms"] = {arm["id"]: arm for arm in fields["arms"]}
     return fields
 

@@ -22,8 +22,10 @@ from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.evidence import Evidence
 from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
+from allocator.shares import from_percent
 from allocator.spec_priors import read_arm_priors, read_prior
 from allocator.spec_routing import check_params, read_eligibility, read_namespace, read_schedule, read_segments
+from allocator.spec_stages import read_stages, read_word
 from allocator.spec_text import parse_text
 
 __all__ = ["ARMS_MAX", "METRICS_MAX", "SEGMENTS_MAX", "load_experiment"]
@@ -104,6 +106,8 @@ class _Reader:
             source.get("segments", ()), source.get("segment_rule"), self._name, SEGMENTS_MAX, self._error
         )
         self._size(ids, segments, len(metrics))
+        enrolment = self._share("enrolment", source["enrolment"]) if "enrolment" in source else None
+        stages = read_stages(source.get("stages", ()), enrolment, self._error)
         experiment = Experiment(
             experiment=name,
             arms=tuple(arms),
@@ -119,7 +123,8 @@ class _Reader:
             namespace=read_namespace("namespace", source.get("namespace"), self._error),
             eligibility=read_eligibility("eligibility", source.get("eligibility"), self._error),
             schedule=read_schedule("schedule", source.get("schedule"), self._error),
-            enrolment=self._share("enrolment", source.get("enrolment", 1.0)),
+            enrolment=stages[-1].enrolment if stages else 1.0 if enrolment is None else enrolment,
+            stages=stages,
             holdback=self._share("holdback", source.get("holdback", 0.0)),
             period_s=self._duration("period", source.get("period", _period_s(metrics))),
             publish_interval_s=publish_interval_s,
@@ -129,6 +134,7 @@ class _Reader:
             owner=self._text("owner", source.get("owner", "")),
             hypothesis=self._text("hypothesis", source.get("hypothesis", "")),
             status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),
+            word=read_word(source.get("word"), self._error),
             revision=self._whole("revision", source.get("revision", 1), 1),
         )
         if not any(error.path.startswith(_TRIED) for error in self.errors):
@@ -200,8 +206,19 @@ class _Reader:
         self._error(path, value, expected)
         return math.nan
 
-    def _share(self, path: str, value: Any) -> float:
-        return self._number(path, value, "a share between 0 and 1", lambda x: 0 <= x <= 1)
+    def _share(
+        self,
+        path: str,
+        value: Any,
+        expected: str = "a share between 0 and 1",
+        holds: Callable[[float], bool] = lambda x: 0 <= x <= 1,
+    ) -> float:
+        """A number or a text such as ``10%``."""
+        share = from_percent(value)
+        if isinstance(share, (int, float)) and not isinstance(share, bool) and abs(share) < 1e300 and holds(share):
+            return float(share)
+        self._error(path, value, expected)
+        return math.nan
 
     def _whole(self, path: str, value: Any, least: int) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and value >= least:
@@ -321,13 +338,13 @@ class _Reader:
             return default
         self._known_fields("constraints.", value, Constraints)
         most = 1 / arms if arms else 1.0
-        cap = self._number(
+        cap = self._share(
             "constraints.cap",
             value.get("cap", default.cap),
             f"a share of at least {most:.4g}, one over the number of arms, at most 1",
             lambda x: most <= x <= 1,
         )
-        reserved = self._number(
+        reserved = self._share(
             "constraints.reserved",
             value.get("reserved", default.reserved),
             f"a share of at least 0, at most the cap, {cap:.4g}",
@@ -335,7 +352,7 @@ class _Reader:
         )
         room = (1 - reserved) / (arms - 1) if arms > 1 else 1.0
         known = len(self.errors)
-        floor = self._number(
+        floor = self._share(
             "constraints.floor",
             value.get("floor", min(default.floor, most / 2, room / 2)),
             f"a share between 0 and {most:.4g}, one over the number of arms",
@@ -348,7 +365,7 @@ class _Reader:
             floor=floor,
             cap=cap,
             warmup=self._whole("constraints.warmup", value.get("warmup", default.warmup), 0),
-            max_shift=self._number(
+            max_shift=self._share(
                 "constraints.max_shift",
                 value.get("max_shift", default.max_shift),
                 "a share above 0, at most 1",

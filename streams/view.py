@@ -17,7 +17,7 @@ from streams.join.agent import JoinAgent
 from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES, label
 from streams.metrics import Metrics
 from streams.records import Decision, Weights
-from streams.web.view import ExperimentDetail, ExperimentSummary, HistoryPoint, rows_of
+from streams.web.view import ExperimentDetail, ExperimentSummary, HistoryPoint, StageRow, rows_of
 
 if TYPE_CHECKING:
     from streams.app import AllocatorApp
@@ -173,6 +173,7 @@ class WorkerView:
             lag_records=max(0, highwater - agent.ledger.checkpoint.applied.get(partials, 0)),
             lag_seconds=time.time() - totals.event_ts if totals.event_ts else None,
             partitions=len(totals.inputs()),
+            stage=StageRow.of_step(spec, decision.ramp),
         )
 
 

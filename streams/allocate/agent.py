@@ -2,7 +2,7 @@
 
 A step is: partials summed → decided, for each experiment that is due → committed together with the weights and the decisions.
 An experiment is due when its data or spec changed and `publish_interval` has passed since it was last decided, when its lease is
-to be renewed, or when its schedule starts or ends.
+to be renewed, when its schedule starts or ends, or when the stage it is in has lasted as long as it must.
 
 Versions never go back and never fork, whoever decides
 1. The ledger is open: the former owner is fenced, so whatever it still sends is not committed.
@@ -17,6 +17,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from allocator.decide import Decision as PureDecision
 from allocator.decide import decide_all, renew_at, slices_of
 from allocator.experiment import Experiment
 from allocator.schedule import next_turn
+from allocator.stages import opens_at
 from allocator.weights import Weights, slice_key
 from streams.allocate.totals import Totals
 from streams.metrics import Metrics
@@ -88,6 +90,8 @@ class AllocateAgent:
         self._settled: set[str] = set()
         self._pending: set[str] = set()
         self._next_at: dict[str, float] = {}
+        self._gate_at: dict[str, float] = {}
+        """When the gate of the stage may open although nothing changes; infinite where it was asked since."""
         self._committed_at = 0.0
         self._specs_seen = -1
 
@@ -175,7 +179,8 @@ class AllocateAgent:
         if name in self._pending or len(previous) < len(slices_of(experiment)):
             return earliest
         turn = next_turn(experiment.schedule, min(weights.ts for weights in previous.values()))
-        return max(earliest, min(turn, *(renew_at(experiment, weights) for weights in previous.values())))
+        renewed_at = min(renew_at(experiment, weights) for weights in previous.values())
+        return max(earliest, min(turn, renewed_at, self._gate_at.get(name, inf)))
 
     def _previous(self, experiment: Experiment) -> dict[str | None, Weights]:
         """The newest weights known of the experiment and its segments, without an entry where there are none.
@@ -213,6 +218,8 @@ class AllocateAgent:
         else:
             self._pending.add(name)
         self._next_at[name] = now + experiment.publish_interval_s
+        gate_at = opens_at(experiment, decisions[None].ramp.standing)
+        self._gate_at[name] = gate_at if gate_at >= now else inf
         self.decided[name] = decisions[None]
         for segment, decision in decisions.items():
             if not decision.publish:

@@ -12,7 +12,22 @@ import typer
 from typer.core import TyperGroup
 
 from allocator.errors import AllocatorError
-from streams.cli import audit, demo, dlt, doctor, experiments, namespaces, plan, report, schema, send, simulate, weights, worker
+from streams.cli import (
+    audit,
+    demo,
+    dlt,
+    doctor,
+    experiments,
+    namespaces,
+    plan,
+    report,
+    schema,
+    send,
+    simulate,
+    stages,
+    weights,
+    worker,
+)
 from streams.cli.output import fail
 
 __all__ = ["app", "main"]
@@ -41,6 +56,8 @@ app.command()(experiments.show)
 app.command()(experiments.pause)
 app.command()(experiments.resume)
 app.command()(experiments.stop)
+app.command()(stages.advance)
+app.command()(stages.rollback)
 app.command()(weights.weights)
 app.command()(report.report)
 app.command()(namespaces.namespaces)

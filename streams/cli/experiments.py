@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from streams.cli import quantities
 from streams.cli.kafka import connect, run, topic_must_exist
 from streams.cli.options import Bootstrap, Json, Name, Prefix, SpecFiles
 from streams.cli.output import CommandError, FileErrors, console, lease, print_json, share, table
+from streams.cli.stages import powers, sentences, stage_in_force, stage_line
 from streams.phrases import rough_duration
 from streams.topics import PREFIX, Topics
 
 if TYPE_CHECKING:
     from allocator.experiment import Experiment, Status
+    from allocator.inference.stage_power import GatePower
     from allocator.weights import Weights
     from streams.borrowing import Wanted
     from streams.connection import Connection
@@ -31,12 +34,21 @@ STATUS_STYLE = {"running": "green", "paused": "yellow", "stopped": "dim"}
 def apply(
     specs: SpecFiles,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the files and write nothing; needs no Kafka.")] = False,
+    traffic: Annotated[
+        float | None,
+        typer.Option("--traffic", parser=quantities.per_day, metavar="N/day", help="With stages: new units in a time."),
+    ] = None,
+    baseline: Annotated[
+        float | None,
+        typer.Option("--baseline", parser=quantities.portion, metavar="X|X%", help="With stages: the objective on control."),
+    ] = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = PREFIX,
     as_json: Json = False,
 ) -> None:
     """Check spec files, then start or change their experiments. Priors that borrow from other experiments become numbers."""
     wanted = _load_each(specs, _load_wanted)
+    seen = [powers(each.experiment, traffic, baseline) for each in wanted]
     results: list[tuple[Experiment | None, Experiment]]
     _refuse_overlaps(specs, [each.experiment for each in wanted], {})
     if dry_run:
@@ -44,11 +56,13 @@ def apply(
     else:
         results = run(_put_in_force(connect(bootstrap), Topics(prefix), specs, wanted))
     if as_json:
-        print_json([_applied(before, after) for before, after in results])
+        print_json([_applied(before, after, power) for (before, after), power in zip(results, seen, strict=True)])
         return
-    for (before, after), each in zip(results, wanted, strict=True):
+    for (before, after), each, power in zip(results, wanted, seen, strict=True):
         later = ", what it borrows is looked up when it is applied" if each.borrows else ""
         typer.echo(f"{after.experiment}: checked, nothing written{later}" if dry_run else _sentence(before, after))
+        for sentence in sentences(after, power):
+            typer.echo(sentence)
 
 
 def list_(bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
@@ -61,16 +75,18 @@ def list_(bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = 
     if not rows:
         typer.echo("no experiments yet; start one with: allocator apply SPEC")
         return
-    shown = table("experiment", "status", ">revision", ">arms", "objective", ">weights", ">age")
+    shown = table("experiment", "status", ">revision", ">arms", "objective", "stage", ">weights", ">age")
     now = time.time()
     for spec, found in rows:
         newest = max(found, key=lambda w: w.version, default=None)
+        stage = stage_in_force(spec, found)
         shown.add_row(
             spec.experiment,
             f"[{STATUS_STYLE[spec.status]}]{spec.status}[/]",
             str(spec.revision),
             str(len(spec.arms)),
             spec.objective,
+            f"{stage['number']} of {stage['of']}, {share(stage['enrolment_ppm'])}" if stage else "-",
             str(newest.version) if newest else "-",
             rough_duration(now - newest.ts) if newest else "-",
         )
@@ -90,9 +106,11 @@ def show(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_js
         raise CommandError(f"no experiment {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; allocator list shows all"))
     found = weights.get(name, [])
     if as_json:
-        print_json({"spec": spec, "weights": found})
+        print_json({"spec": spec, "weights": found, "stage": stage_in_force(spec, found)})
         return
-    text = to_yaml(spec) + "\n".join(["", *(_comment(w, time.time()) for w in found)] if found else ["", "# no weights yet"])
+    now, stage = time.time(), stage_in_force(spec, found)
+    comments = [_comment(w, now) for w in found] or ["# no weights yet"]
+    text = to_yaml(spec) + "\n".join(["", *([f"# {stage_line(stage, now)}"] if stage else []), *comments])
     if sys.stdout.isatty():
         from rich.syntax import Syntax
 
@@ -218,7 +236,7 @@ def _sentence(before: Experiment | None, after: Experiment) -> str:
     return "\n".join(lines)
 
 
-def _applied(before: Experiment | None, after: Experiment) -> dict[str, Any]:
+def _applied(before: Experiment | None, after: Experiment, power: list[GatePower]) -> dict[str, Any]:
     from allocator.lifecycle import differences
 
     return {
@@ -230,6 +248,7 @@ def _applied(before: Experiment | None, after: Experiment) -> dict[str, Any]:
             {"path": path, "before": old, "after": new} for path, old, new in (differences(before, after) if before else ())
         ],
         "spec": after,
+        "stages": power,
     }
 
 
@@ -240,6 +259,7 @@ def _summary(spec: Experiment, weights: list[Weights]) -> dict[str, Any]:
         "revision": spec.revision,
         "arms": list(spec.arm_ids),
         "objective": spec.objective,
+        "stage": stage_in_force(spec, weights),
         "weights": [
             {
                 "segment": w.segment,

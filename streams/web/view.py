@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from allocator.stages import Step
 from streams.records import ArmState, Decision, Experiment, Weights
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ExperimentSummary",
     "HistoryPoint",
     "MetricRow",
+    "StageRow",
     "View",
     "rows_of",
 ]
@@ -51,6 +53,37 @@ class MetricRow(Struct, frozen=True, kw_only=True):
     n: int
     mean: float | None
     interval: tuple[float, float] | None
+
+
+class StageRow(Struct, frozen=True, kw_only=True):
+    """The stage in force. `number` counts from 1, `since` is when it was entered.
+
+    `state` is that of the last decision by the table in `allocator.stages`, `waits_for` what it waits for or, after a change, why.
+    """
+
+    number: int
+    of: int
+    name: str
+    enrolment_ppm: int
+    since: float
+    state: str
+    waits_for: str
+
+    @classmethod
+    def of_step(cls, experiment: Experiment, step: Step) -> StageRow | None:
+        """None without stages, or before one was entered."""
+        standing = step.standing
+        if not standing.stage_since or standing.stage >= len(experiment.stages):
+            return None
+        return cls(
+            number=standing.stage + 1,
+            of=len(experiment.stages),
+            name=experiment.stages[standing.stage].name,
+            enrolment_ppm=step.enrolled_ppm,
+            since=standing.stage_since,
+            state=step.state,
+            waits_for=step.reason,
+        )
 
 
 class ExperimentSummary(Struct, frozen=True, kw_only=True):
@@ -105,6 +138,7 @@ class ExperimentDetail(Struct, frozen=True, kw_only=True):
     lag_records: int
     lag_seconds: float | None
     partitions: int
+    stage: StageRow | None = None
 
 
 class HistoryPoint(Struct, frozen=True, kw_only=True):

@@ -48,6 +48,7 @@ export function renderExperiment(detail, history, decisions, now) {
   document.title = `${detail.name} · Allocator`;
   const objective = detail.spec.metrics[detail.spec.objective];
   renderTitle(detail);
+  renderStage(detail, now);
   renderKpis(detail, now);
   renderCharts(detail, history, now);
   renderArms(detail, objective);
@@ -67,11 +68,21 @@ function renderTitle({ name, spec, status, reason, version }) {
   renderStatus(byId("status"), status);
   const policy = spec.policy.name;
   const facts = [`${policy} on ${spec.objective}`, `control ${spec.control}`, `spec revision ${spec.revision}`];
-  if (spec.enrolment < 1) facts.push(`${share(spec.enrolment * 1e6)} enrolled`);
+  if (spec.enrolment < 1 && !spec.stages?.length) facts.push(`${share(spec.enrolment * 1e6)} enrolled`);
   if (spec.holdback > 0) facts.push(`${share(spec.holdback * 1e6)} held back`);
   if (spec.owner) facts.push(spec.owner);
   write(byId("facts"), facts.join(" · "));
   write(byId("reason"), sentence(reason) || (version ? "" : "Waiting for the first decision."));
+}
+
+/** One line, if the experiment has stages. */
+function renderStage({ stage }, now) {
+  show(byId("stage"), Boolean(stage));
+  if (!stage) return;
+  const name = stage.name ? ` ${stage.name}` : "";
+  const facts = [`stage ${stage.number} of ${stage.of}${name}`, `${share(stage.enrolment_ppm)} enrolled`, `for ${duration(now - stage.since)}`];
+  if (stage.waits_for) facts.push(sentence(stage.waits_for));
+  write(byId("stage"), facts.join(" · "));
 }
 
 function renderKpis(detail, now) {
