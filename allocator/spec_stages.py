@@ -1,7 +1,7 @@
 """The ramp of a spec: ``stages: [{enrolment: 1%, min_time: 1h, min_units: 1000, advance: auto}, …]``, and a word about it.
 
-``enrolment`` beside stages is refused, unless it is that of the last one: the record of a spec, in which nothing is left out, says
-where the ramp leads.
+``enrolment`` beside stages is refused, unless it is that of the last one: the record of a spec, in which nothing is left out,
+says where the ramp leads.
 """
 
 from __future__ import annotations

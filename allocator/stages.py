@@ -5,9 +5,9 @@ is left for the next one when its gate holds: so much time and so many units sin
 sample ratio clean, and, where the stage says manual, a person's word. It is left for the one before at a breach that is younger
 than the stage, or by a person's word. After that the gate has to hold anew, and it does not while the breach stands.
 
-Where an experiment is, is part of its published weights (`allocator.standing`). A stage is known by its enrolment, so when the list
-of stages changes, the experiment stays at the one whose enrolment is in force; if there is none, it enters the largest below that,
-or the first. So no edit of the list takes an experiment further up than it was, unless it is below the first stage.
+Where an experiment is, is part of its published weights (`allocator.standing`). A stage is known by its enrolment, so when the
+list of stages changes, the experiment stays at the one whose enrolment is in force; if there is none, it enters the largest below
+that, or the first. So no edit of the list takes an experiment further up than it was, unless it is below the first stage.
 
 Time, units and the verdict on the sample ratio come in as arguments, and the verdict is asked for only where all else holds.
 """
@@ -100,16 +100,15 @@ class Moment:
         return max(0, sum(stage.enrolment < word.enrolment for stage in self.stages) - 1)
 
     @property
+    def word(self) -> Word | None:
+        """A person's leave to go on, if it was said of this stay in this stage."""
+        word, stay = self.experiment.word, (self.stage.enrolment, self.standing.stage_since)
+        return word if word is not None and word.go == "advance" and (word.enrolment, word.since) == stay else None
+
+    @property
     def released(self) -> bool:
-        """Whether nobody has to say a word before this stage may be left, or somebody did since it was entered."""
-        word = self.experiment.word
-        if (
-            word is not None
-            and word.go == "advance"
-            and (word.enrolment, word.since) == (self.stage.enrolment, self.standing.stage_since)
-        ):
-            return True
-        return self.stage.advance == "auto" and self.standing.stage < self.ceiling
+        """Whether somebody said a word, or nobody has to."""
+        return self.word is not None or (self.stage.advance == "auto" and self.standing.stage < self.ceiling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +253,12 @@ def _recalled(moment: Moment) -> tuple[int, str]:
 
 
 def _after(moment: Moment) -> tuple[int, str]:
-    stage, word = moment.stage, moment.experiment.word
+    stage, word = moment.stage, moment.word
     held = [f"{_grouped(moment.entered_units)} units", "guardrails clean", "sample ratio clean"]
     if stage.min_time_s:
         held.insert(0, format_duration(stage.min_time_s))
-    if stage.advance == "manual":
-        held.append("a person's word" + (f": {word.why}" if word and word.why else ""))
+    if word is not None:
+        held.append("a person's word" + (f": {word.why}" if word.why else ""))
     return moment.standing.stage + 1, f" after {', '.join(held)}"
 
 

@@ -1,8 +1,8 @@
 """What the gate of a stage can see: how probable it is that a loss is found before the gate opens, and how many units that takes.
 
-A guardrail is looked at all the time, so the units are those of `guardrail_power.early_detection`: one-sided looks at an even split,
-or at that of the fixed policy. A guardrail counts all units of the experiment, so a gate sees those of the earlier stages too; the
-least number of them follows from `min_units`, and from `min_time` where the traffic is known.
+A guardrail is looked at all the time, so the units are those of `guardrail_power.early_detection`: one-sided looks at an even
+split, or at that of the fixed policy. A guardrail counts all units of the experiment, so a gate sees those of the earlier stages
+too; the least number of them follows from `min_units`, and from `min_time` where the traffic is known.
 
 A relative loss is one of a value on control. Where nobody says that value, and no prior does, one is assumed and named.
 """

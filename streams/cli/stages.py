@@ -79,15 +79,15 @@ def sentences(spec: Experiment, found: Iterable[GatePower]) -> Iterator[str]:
     """A line a stage and metric, then what the metrics are on control."""
     known: dict[str, str] = {}
     for each in found:
-        enrolment = 100 * spec.stages[each.stage].enrolment
+        stage = f"stage {each.stage + 1} of {len(spec.stages)}, {100 * spec.stages[each.stage].enrolment:.3g} % enrolled"
         days = "" if each.days is None else f" (about {rough_duration(each.days * 86400.0)})"
         gate = ""
         if each.gate_units is not None and each.gate_power is not None:
             power = f"{each.gate_power:.2f}" if each.gate_power >= 0.01 else "below 0.01"
             gate = f"; its gate may open after {each.gate_units:,} in all, power {power}"
         yield (
-            f"  stage {each.stage + 1} of {len(spec.stages)}, {enrolment:.3g} % enrolled: detects a loss of {100 * each.loss:.3g} % "
-            f"in {each.metric} with power {each.power:g} after {each.units:,} units{days}{gate}"
+            f"  {stage}: detects a loss of {100 * each.loss:.3g} % in {each.metric} "
+            f"with power {each.power:g} after {each.units:,} units{days}{gate}"
         )
         known[each.metric] = _known(spec, each)
     yield from known.values()

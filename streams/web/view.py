@@ -58,7 +58,8 @@ class MetricRow(Struct, frozen=True, kw_only=True):
 class StageRow(Struct, frozen=True, kw_only=True):
     """The stage in force. `number` counts from 1, `since` is when it was entered.
 
-    `state` is that of the last decision by the table in `allocator.stages`, `waits_for` what it waits for or, after a change, why.
+    `state` is that of the last decision by the table in `allocator.stages`, `waits_for` what it waits for or, after a change,
+    why.
     """
 
     number: int
