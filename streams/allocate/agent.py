@@ -218,8 +218,9 @@ class AllocateAgent:
         else:
             self._pending.add(name)
         self._next_at[name] = now + experiment.publish_interval_s
-        gate_at = opens_at(experiment, decisions[None].ramp.standing)
-        self._gate_at[name] = gate_at if gate_at >= now else inf
+        ramp = decisions[None].ramp
+        gate_at = opens_at(experiment, ramp.standing)
+        self._gate_at[name] = gate_at if gate_at > now or ramp.moved else inf
         self.decided[name] = decisions[None]
         for segment, decision in decisions.items():
             if not decision.publish:
