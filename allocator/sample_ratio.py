@@ -38,16 +38,17 @@ def sample_ratio_clean(experiment: Experiment, evidence: Evidence, served: Colle
     if not judged or not any(moments.n for moments in totals.values()):
         return True
     e = _evidence(totals, experiment, alpha)
-    return math.fsum(e[arm] for arm in judged if arm in e) / len(experiment.arms) < 1 / alpha
+    return math.fsum(e[arm] for arm in judged) / len(experiment.arms) < 1 / alpha
 
 
 def _totals(evidence: Evidence) -> dict[str, Moments]:
-    """By arm; those that were removed are units too, and arms without a unit are there."""
-    cells: dict[str, list[Sequence[int]]] = {arm: [] for arm in evidence.arms}
+    """By arm; those that were removed are units too."""
+    removed: dict[str, list[Sequence[int]]] = {}
     for sums in evidence.segments.values():
-        for arm, cell in sums.items():
-            cells.setdefault(arm, []).append(cell)
-    return {arm: Moments.total(evidence.metrics, found) for arm, found in cells.items()}
+        for arm in sums.keys() - set(evidence.arms):
+            removed.setdefault(arm, []).append(sums[arm])
+    known = dict(zip(evidence.arms, evidence.total, strict=True))
+    return known | {arm: Moments.total(evidence.metrics, removed[arm]) for arm in sorted(removed)}
 
 
 def _evidence(totals: dict[str, Moments], experiment: Experiment, alpha: float) -> dict[str, float]:

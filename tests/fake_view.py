@@ -11,7 +11,7 @@ import msgspec
 from allocator.experiment import Experiment
 from allocator.spec import load_experiment
 from streams.records import ArmState, Decision, MetricState
-from streams.web.view import ArmShare, ExperimentDetail, ExperimentSummary, HistoryPoint, rows_of
+from streams.web.view import ArmShare, ExperimentDetail, ExperimentSummary, HistoryPoint, StageRow, rows_of
 
 __all__ = ["FakeView", "Story", "digits", "waiting"]
 
@@ -26,7 +26,14 @@ COUNTERS = {
 class Story:
     """One experiment: its spec and all its decisions so far, oldest first."""
 
-    def __init__(self, spec: dict[str, Any], decisions: list[Decision], counters: dict[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        decisions: list[Decision],
+        counters: dict[str, int] | None = None,
+        stage: StageRow | None = None,
+    ) -> None:
+        self.stage = stage
         self.experiment: Experiment = load_experiment(spec)
         self.decisions = decisions
         self.counters = counters or {}
@@ -68,6 +75,7 @@ class Story:
             lag_records=0,
             lag_seconds=0.4 if self.decisions else None,
             partitions=4,
+            stage=self.stage,
         )
 
 

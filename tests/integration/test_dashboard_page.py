@@ -16,7 +16,7 @@ from selenium.webdriver import Chrome
 
 from streams.metrics import Metrics
 from streams.web.server import WebServer
-from streams.web.view import View
+from streams.web.view import StageRow, View
 from tests.fake_view import FakeView, Story, digits, waiting
 from tests.screenshot import DASHBOARD_READY, capture, chromium, look_as, wait_until
 
@@ -147,6 +147,19 @@ def test_the_page_updates_itself(browser: Chrome, serve: Callable[[View], Worker
     assert texts(browser, "#arms td:last-child") == ["10.0 %"] * 4 + ["60.0 %"]
     # 60 publications, the new one, and the present: the newest shares reach to now.
     assert browser.execute_script("return document.querySelector('#chart-weights').data[4].y.slice(-1)[0]") == 60
+
+
+def test_the_stage_has_a_line(browser: Chrome, serve: Callable[[View], Worker]):
+    story, now = digits(time.time()), time.time()
+    page = serve(FakeView(story)).url("#/digits")
+    opened(browser, page)
+    assert not browser.execute_script("return document.querySelector('#stage').checkVisibility()")
+    story.stage = StageRow(
+        number=2, of=4, name="a tenth", enrolment_ppm=100_000, since=now - 7300, state="short", waits_for="30 of 40 units"
+    )
+    opened(browser, page)
+    line = text(browser, "#stage").replace("\xa0", " ")
+    assert line == "stage 2 of 4, a tenth · 10.0 % enrolled · for 2 h 01 min · 30 of 40 units"
 
 
 def test_a_worker_that_does_not_answer_and_comes_back(browser: Chrome, serve: Callable[[View], Worker]):

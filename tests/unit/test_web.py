@@ -14,12 +14,15 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from allocator.spec import load_experiment
+from allocator.stages import next_standing
+from allocator.standing import Standing
 from allocator.weights import Gate, Holdback, WeightedArm, Weights
 from streams.metrics import Metrics
 from streams.web import server
 from streams.web.server import FORWARDED, WebServer, create_web
-from streams.web.view import ArmShare, ExperimentSummary, View, rows_of
+from streams.web.view import ArmShare, ExperimentSummary, StageRow, View, rows_of
 from tests.fake_view import COUNTERS, FakeView, digits, waiting
+from tests.ramps import ramped
 
 NOW = 1_764_000_000.0
 
@@ -85,6 +88,22 @@ async def test_detail_has_the_fields_of_the_public_surface(serve: Serve):
     assert set(detail["arms"][0]) == {"id", "n", "mean", "interval", "p_best", "ppm", "pending"}
     assert set(detail["metrics"]) == {"correct", "latency_ms"}
     assert set(detail["metrics"]["latency_ms"][0]) == {"id", "n", "mean", "interval"}
+
+
+async def test_detail_has_the_stage_in_force_or_none(serve: Serve):
+    spec = ramped()
+    standing = Standing(stage=1, stage_since=NOW - 60, stage_units=40)
+    row = StageRow.of_step(spec, next_standing(spec, standing, 100_000, 90, NOW, lambda: True))
+    story = waiting("ramped")
+    story.stage = row
+    client = await serve(FakeView(story, waiting("chat")))
+    assert (await (await client.get("/api/experiments/ramped")).json())["stage"] == {
+        "number": 2, "of": 4, "name": "a tenth", "enrolment_ppm": 100_000, "since": NOW - 60, "state": "unspoken",
+        "waits_for": "waits for a person: allocator advance chat",
+    }  # fmt: skip
+    assert (await (await client.get("/api/experiments/chat")).json())["stage"] is None
+    unstaged = ramped(None)
+    assert StageRow.of_step(unstaged, next_standing(unstaged, Standing(), None, 0, NOW, lambda: True)) is None
 
 
 async def test_a_mean_that_is_not_known_is_null(serve: Serve):

@@ -79,7 +79,7 @@ function renderTitle({ name, spec, status, reason, version }) {
 function renderStage({ stage }, now) {
   show(byId("stage"), Boolean(stage));
   if (!stage) return;
-  const name = stage.name ? ` ${stage.name}` : "";
+  const name = stage.name ? `, ${stage.name}` : "";
   const facts = [`stage ${stage.number} of ${stage.of}${name}`, `${share(stage.enrolment_ppm)} enrolled`, `for ${duration(now - stage.since)}`];
   if (stage.waits_for) facts.push(sentence(stage.waits_for));
   write(byId("stage"), facts.join(" · "));
