@@ -126,7 +126,7 @@ def test_weights_are_listed_and_shown(allocator: Run, kafka: Broker, prefix: str
     publish(kafka, prefix, msgspec.structs.replace(current, version=311), current, stale)
 
     [row] = [line.split() for line in allocator("list").stdout.splitlines() if "chat" in line]
-    assert row[:6] == ["chat", "running", "1", "2", "click", "312"]
+    assert row[:7] == ["chat", "running", "1", "2", "click", "-", "312"]
     [listed] = json.loads(allocator("list", "--json").stdout)
     assert listed["weights"][0]["ppm"] == {"control": 240_000, "b": 760_000}
 
