@@ -174,8 +174,8 @@ class _Case:
         """What stands from now on, and why: the stage follows the breaches."""
         previous = self.previous
         standing = Standing() if previous is None else previous.standing
-        in_force = None if previous is None else previous.enrolment.ppm
-        return next_standing(self.experiment, standing, in_force, sum(self.whole.n), self.now, self._ratio_clean)
+        published_ppm = None if previous is None else previous.enrolment.ppm
+        return next_standing(self.experiment, standing, published_ppm, sum(self.whole.n), self.now, self._ratio_clean)
 
     def _ratio_clean(self) -> bool:
         served = {arm.id for arm in self.previous.arms if arm.ppm} if self.previous else self.experiment.arm_ids

@@ -23,6 +23,7 @@ import msgspec
 from allocator.durations import format_duration
 from allocator.errors import SpecError, SpecErrors
 from allocator.ramp import Stage, Word
+from allocator.schedule import closed
 from allocator.standing import Breach, Standing
 
 if TYPE_CHECKING:  # an experiment is made of stages
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # an experiment is made of stages
 __all__ = ["TABLE", "Moment", "Move", "Rule", "State", "Step", "next_standing", "opens_at", "said"]
 
 State = Literal[
-    "unstaged", "over", "new", "changed", "paused", "broken", "recalled",
+    "unstaged", "over", "shut", "new", "changed", "paused", "broken", "recalled",
     "last", "young", "short", "breached", "unspoken", "skewed", "open",
 ]  # fmt: skip
 Move = Literal["stay", "enter", "advance", "wait for a person", "roll back"]
@@ -46,7 +47,7 @@ class Moment:
     Parameters
     ----------
     experiment, standing : the breaches found by now are in the latter, the stage is that of the last decision.
-    enrolled_ppm : the enrolment in force; None before the first weights.
+    published_ppm : the enrolment of the last weights; None before the first ones. Asked for only where no stage was entered yet.
     units : of all arms, those held back left out.
     now : seconds since the epoch.
     ratio_clean : whether the arms get the units they are promised.
@@ -54,7 +55,7 @@ class Moment:
 
     experiment: Experiment
     standing: Standing
-    enrolled_ppm: int | None
+    published_ppm: int | None
     units: int
     now: float
     ratio_clean: Callable[[], bool]
@@ -71,9 +72,19 @@ class Moment:
 
     @property
     def known(self) -> bool:
-        """Whether the stage that stands is one of the spec's, and the enrolment in force is its."""
-        place = self.standing.stage
-        return self.standing.stage_since > 0 and place < len(self.stages) and self.stages[place].ppm == self.enrolled_ppm
+        """Whether the stage that stands is that of the spec at its place."""
+        standing = self.standing
+        return self.entered and standing.stage < len(self.stages) and self.stages[standing.stage].ppm == standing.stage_ppm
+
+    @property
+    def entered(self) -> bool:
+        """Whether there is a stage that stands."""
+        return self.standing.stage_since > 0
+
+    @property
+    def in_force_ppm(self) -> int:
+        """The enrolment of the stage that stands, else the published one."""
+        return self.standing.stage_ppm if self.entered else self.published_ppm or 0
 
     @property
     def age_s(self) -> float:
@@ -132,7 +143,8 @@ class Rule:
 TABLE: tuple[Rule, ...] = (
     Rule("unstaged", lambda m: not m.stages, "stay", "the experiment has no stages"),
     Rule("over", lambda m: m.experiment.status not in ("running", "paused"), "stay", "the experiment does not run"),
-    Rule("new", lambda m: m.enrolled_ppm is None, "enter", "no weights were published yet"),
+    Rule("shut", lambda m: closed(m.experiment.schedule, m.now) is not None, "stay", "the schedule lets nobody in"),
+    Rule("new", lambda m: not m.entered and not m.published_ppm, "enter", "nobody was enrolled yet"),
     Rule("changed", lambda m: not m.known, "enter", "the enrolment in force is not that of the stage: the list was changed"),
     Rule("paused", lambda m: m.experiment.status == "paused", "stay", "the experiment is paused"),
     Rule(
@@ -163,7 +175,7 @@ class Step:
     state : before it, by the table.
     move : what was done.
     reason : of a move, why; else what is waited for. Empty where there is nothing to say.
-    enrolled_ppm : the share of units that takes part from now on.
+    enrolled_ppm : the share of units that takes part from now on, where the schedule lets them.
     """
 
     standing: Standing
@@ -179,17 +191,17 @@ class Step:
 
 
 def next_standing(
-    experiment: Experiment, standing: Standing, enrolled_ppm: int | None, units: int, now: float, ratio_clean: Callable[[], bool]
+    experiment: Experiment, standing: Standing, published_ppm: int | None, units: int, now: float, ratio_clean: Callable[[], bool]
 ) -> Step:
     """One step of the ramp; the arguments are those of `Moment`. At most one stage is passed at a time."""
-    moment = Moment(experiment, standing, enrolled_ppm, units, now, ratio_clean)
+    moment = Moment(experiment, standing, published_ppm, units, now, ratio_clean)
     rule = next(rule for rule in TABLE if rule.holds(moment))
     if rule.move in ("stay", "wait for a person"):
         return _staying(moment, rule)
     place, why = _MOVES[rule.state](moment)
     stage = experiment.stages[place]
-    kept = rule.state == "changed" and standing.stage_since > 0 and stage.ppm == enrolled_ppm  # the same stage at another place
-    entered = msgspec.structs.replace(standing, stage=place)
+    kept = rule.state == "changed" and moment.entered and stage.ppm == standing.stage_ppm  # the same stage at another place
+    entered = msgspec.structs.replace(standing, stage=place, stage_ppm=stage.ppm)
     if not kept:
         entered = msgspec.structs.replace(entered, stage_since=now, stage_units=units)
     return Step(entered, rule.state, rule.move, f"{_named(experiment, place)}: {_percent(stage)} enrolled{why}", stage.ppm)
@@ -236,8 +248,7 @@ def _first(moment: Moment) -> tuple[int, str]:
 
 def _adopted(moment: Moment) -> tuple[int, str]:
     """The stage whose enrolment is in force, else the largest below that, else the first."""
-    in_force = moment.enrolled_ppm or 0
-    return max(0, sum(stage.ppm <= in_force for stage in moment.stages) - 1), ", as the stages are now"
+    return max(0, sum(stage.ppm <= moment.in_force_ppm for stage in moment.stages) - 1), ", as the stages are now"
 
 
 def _before(moment: Moment) -> tuple[int, str]:
@@ -273,10 +284,9 @@ _MOVES: dict[State, Callable[[Moment], tuple[int, str]]] = {
 def _staying(moment: Moment, rule: Rule) -> Step:
     experiment, standing = moment.experiment, moment.standing
     if rule.state == "unstaged":
-        none = msgspec.structs.replace(standing, stage=0, stage_since=0.0, stage_units=0)
+        none = msgspec.structs.replace(standing, stage=0, stage_since=0.0, stage_units=0, stage_ppm=0)
         return Step(none, rule.state, rule.move, "", round(experiment.enrolment * PPM))
-    in_force = experiment.stages[0].ppm if moment.enrolled_ppm is None else moment.enrolled_ppm
-    return Step(standing, rule.state, rule.move, _awaited(moment, rule), in_force)
+    return Step(standing, rule.state, rule.move, _awaited(moment, rule), moment.in_force_ppm or experiment.stages[0].ppm)
 
 
 def _awaited(moment: Moment, rule: Rule) -> str:

@@ -46,10 +46,12 @@ class Standing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage : the place of the stage in force, 0 in an experiment without stages.
     stage_since : when it was entered, in seconds since the epoch; 0 in an experiment without stages.
     stage_units : units of all arms by then.
+    stage_ppm : its enrolment, in parts per million. The published one is 0 while the schedule lets nobody in.
     breaches : those that stand, in the order in which they were found.
     """
 
     stage: Annotated[int, Meta(ge=0)] = 0
     stage_since: float = 0.0
     stage_units: Annotated[int, Meta(ge=0)] = 0
+    stage_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     breaches: tuple[Breach, ...] = ()

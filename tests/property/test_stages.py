@@ -51,7 +51,7 @@ def events(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 def play(spec: Experiment, history: list[dict[str, Any]], check: Any = None) -> list[Standing]:
     """Standings after each event; `check(spec, before, step, units, now, event)` after each."""
-    standing, in_force, units, now, found = Standing(), None, 0, T, []
+    standing, published, units, now, found = Standing(), None, 0, T, []
     for event in [{}, *history]:
         now, units = now + event.get("seconds", 0.0), max(0, units + event.get("units", 0))
         if event.get("spec") is not None:
@@ -63,10 +63,10 @@ def play(spec: Experiment, history: list[dict[str, Any]], check: Any = None) -> 
         standing = msgspec.structs.replace(standing, breaches=breaches)
         if event.get("word") and 0 < standing.stage < len(spec.stages) - 1 and standing.stage_since:
             spec = said(spec, standing, event["word"], "")
-        step = next_standing(spec, standing, in_force, units, now, partial(event.get, "clean", True))
+        step = next_standing(spec, standing, published, units, now, partial(event.get, "clean", True))
         if check is not None:
             check(spec, standing, step, units, now, event)
-        standing, in_force = step.standing, step.enrolled_ppm
+        standing, published = step.standing, step.enrolled_ppm
         found.append(standing)
     return found
 

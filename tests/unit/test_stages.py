@@ -19,10 +19,10 @@ from tests.ramps import RAMP, breach, counted, ramped, with_word
 HOUR = 3600.0
 T = 1_000_000.0
 """When the stage was entered."""
-BEGAN = Standing(stage=0, stage_since=T, stage_units=200)
-TENTH = Standing(stage=1, stage_since=T, stage_units=200)
-HALF = Standing(stage=2, stage_since=T, stage_units=200)
-TOP = Standing(stage=3, stage_since=T, stage_units=200)
+BEGAN, TENTH, HALF, TOP = (
+    Standing(stage=place, stage_since=T, stage_units=200, stage_ppm=ppm)
+    for place, ppm in enumerate((10_000, 100_000, 500_000, 900_000))
+)
 
 
 def never() -> bool:
@@ -33,17 +33,15 @@ def step(
     standing: Standing,
     experiment: Experiment | None = None,
     *,
-    enrolled_ppm: int | None = -1,
+    published_ppm: int | None = 0,
     units: int = 10_000,
     now: float = T + HOUR,
     clean: bool | None = True,
 ) -> Step:
     """One hour and 9800 units into the stage, everything clean; `clean` None: it must not be asked for."""
     experiment = ramped() if experiment is None else experiment
-    if enrolled_ppm == -1:
-        enrolled_ppm = experiment.stages[standing.stage].ppm
     ratio = never if clean is None else lambda: bool(clean)
-    return next_standing(experiment, standing, enrolled_ppm, units, now, ratio)
+    return next_standing(experiment, standing, published_ppm, units, now, ratio)
 
 
 def broken(standing: Standing, *breaches: Any) -> Standing:
@@ -65,10 +63,11 @@ def test_every_move_to_a_stage_says_where_to() -> None:
 
 EARLY = broken(BEGAN, breach(T - 1))
 CASES: Mapping[State, tuple[Step, int]] = {
-    "unstaged": (step(Standing(), ramped(None), enrolled_ppm=1_000_000, clean=None), 0),
+    "unstaged": (step(Standing(), ramped(None), published_ppm=1_000_000, clean=None), 0),
     "over": (step(HALF, ramped(status="stopped"), clean=None), 2),
-    "new": (step(Standing(), enrolled_ppm=None, clean=None), 0),
-    "changed": (step(HALF, enrolled_ppm=200_000, clean=None), 1),
+    "shut": (step(HALF, ramped(schedule={"end": "1970-01-02T00:00Z"}), clean=None), 2),
+    "new": (step(Standing(), published_ppm=None, clean=None), 0),
+    "changed": (step(HALF, ramped([*RAMP[:2], RAMP[3]]), clean=None), 1),
     "paused": (step(BEGAN, ramped(status="paused"), clean=None), 0),
     "broken": (step(broken(HALF, breach(T + 1)), clean=None), 1),
     "recalled": (step(HALF, with_word(ramped(), "back", 2, T), clean=None), 1),
@@ -98,25 +97,25 @@ def test_every_state_makes_its_move_and_none_asks_for_the_sample_ratio_too_soon(
 
 
 def test_the_first_stage_is_entered_with_the_first_weights() -> None:
-    found = step(Standing(), enrolled_ppm=None, units=7)
-    assert found.standing == Standing(stage=0, stage_since=T + HOUR, stage_units=7)
+    found = step(Standing(), published_ppm=None, units=7)
+    assert found.standing == Standing(stage=0, stage_since=T + HOUR, stage_units=7, stage_ppm=10_000)
     assert (found.enrolled_ppm, found.reason) == (10_000, "stage 1 of 4: 1 % enrolled")
 
 
 def test_a_gate_that_holds_is_passed_and_time_and_units_count_anew() -> None:
     found = step(BEGAN, units=1500)
-    assert found.standing == Standing(stage=1, stage_since=T + HOUR, stage_units=1500)
+    assert found.standing == Standing(stage=1, stage_since=T + HOUR, stage_units=1500, stage_ppm=100_000)
     assert found.enrolled_ppm == 100_000
     assert found.reason == ("stage 2 of 4, a tenth: 10 % enrolled after 1h, 1 300 units, guardrails clean, sample ratio clean")
 
 
 def test_one_stage_is_passed_at_a_time() -> None:
     spec = ramped([{"enrolment": share} for share in ("1%", "2%", "3%")])
-    assert step(Standing(stage_since=T), spec).standing.stage == 1
+    assert step(Standing(stage_since=T, stage_ppm=10_000), spec).standing.stage == 1
 
 
 def test_an_enrolment_without_stages_is_the_specs() -> None:
-    found = step(broken(HALF, breach(T)), ramped(None, enrolment=0.25), enrolled_ppm=1)
+    found = step(broken(HALF, breach(T)), ramped(None, enrolment=0.25), published_ppm=1)
     assert (found.enrolled_ppm, found.standing) == (250_000, Standing(breaches=(breach(T),)))
 
 
@@ -152,7 +151,9 @@ def test_a_word_opens_the_gate_of_the_stay_it_was_said_of_and_of_no_other() -> N
 
 def test_a_breach_takes_one_stage_back_and_the_gate_holds_anew() -> None:
     found = step(broken(HALF, breach(T + 1)))
-    assert found.standing == Standing(stage=1, stage_since=T + HOUR, stage_units=10_000, breaches=(breach(T + 1),))
+    assert found.standing == Standing(
+        stage=1, stage_since=T + HOUR, stage_units=10_000, stage_ppm=100_000, breaches=(breach(T + 1),)
+    )
     assert (found.enrolled_ppm, found.reason) == (
         100_000, "stage 2 of 4, a tenth: 10 % enrolled, rolled back: b broke good (evict)"
     )  # fmt: skip
@@ -202,13 +203,13 @@ def test_stages_to_come_change_freely() -> None:
 
 
 def test_a_stage_at_another_place_is_the_same_stay() -> None:
-    found = step(TENTH, ramped([{"enrolment": "0.1%"}, *RAMP]), enrolled_ppm=100_000)
+    found = step(TENTH, ramped([{"enrolment": "0.1%"}, *RAMP]))
     assert found.standing == msgspec.structs.replace(TENTH, stage=2)
     assert found.reason == "stage 3 of 5, a tenth: 10 % enrolled, as the stages are now"
 
 
 @pytest.mark.parametrize(
-    "stages,enrolled_ppm,place",
+    "stages,in_force_ppm,place",
     [
         ([{"enrolment": "1%"}, {"enrolment": "20%"}], 100_000, 0),  # what was 10 % is 20 % now: the largest below
         ([{"enrolment": "2%"}, {"enrolment": "5%"}], 100_000, 1),
@@ -217,9 +218,9 @@ def test_a_stage_at_another_place_is_the_same_stay() -> None:
         (RAMP, 1_000_000, 3),  # it had no stages before
     ],
 )
-def test_another_list_never_takes_it_further_up(stages: Any, enrolled_ppm: int, place: int) -> None:
-    for standing in (TENTH, Standing()):
-        found = step(standing, ramped(stages), enrolled_ppm=enrolled_ppm)
+def test_another_list_never_takes_it_further_up(stages: Any, in_force_ppm: int, place: int) -> None:
+    for standing in (msgspec.structs.replace(TENTH, stage_ppm=in_force_ppm), Standing()):
+        found = step(standing, ramped(stages), published_ppm=in_force_ppm)
         assert (found.state, found.standing.stage, found.standing.stage_since) == ("changed", place, T + HOUR)
 
 
@@ -274,7 +275,7 @@ def test_a_change_of_stage_is_published_at_once_and_says_why() -> None:
     passed = decided(spec, first.weights, T + HOUR, 500)
     assert passed.publish
     assert passed.weights.enrolment.ppm == 100_000
-    assert passed.weights.standing == Standing(stage=1, stage_since=T + HOUR, stage_units=1000)
+    assert passed.weights.standing == Standing(stage=1, stage_since=T + HOUR, stage_units=1000, stage_ppm=100_000)
     assert passed.reason.startswith(
         "stage 2 of 4, a tenth: 10 % enrolled after 1h, 1 000 units, guardrails clean, sample ratio clean; warm-up"
     )
@@ -292,6 +293,20 @@ def test_the_ramp_goes_on_from_the_published_record_whoever_decides() -> None:
     assert kept == handed
     assert kept is not None
     assert kept.standing.stage == 3
+
+
+def test_the_ramp_begins_when_the_schedule_does_and_stands_still_after_it() -> None:
+    spec = ramped(schedule={"start": "1970-01-02T00:00Z", "end": "1970-01-02T12:00Z"})
+    before = decided(spec, None, HOUR).weights
+    assert (before.enrolment.ppm, before.standing) == (0, Standing())
+    assert not decided(spec, before, HOUR + 5).publish
+    begun = decided(spec, before, 24 * HOUR).weights
+    assert (begun.enrolment.ppm, begun.standing.stage_since) == (10_000, 24 * HOUR)
+    ended = decided(spec, begun, 36 * HOUR, 9000).weights
+    assert (ended.enrolment.ppm, ended.standing) == (0, begun.standing)
+    assert not decided(spec, ended, 36 * HOUR + 5, 9900).publish
+    longer = decided(ramped(schedule={"end": "1970-01-09T00:00Z"}), ended, 37 * HOUR, 9900).weights
+    assert (longer.enrolment.ppm, longer.standing.stage) == (100_000, 1)
 
 
 def test_a_breach_that_begins_the_first_stage_anew_is_published_though_routers_see_no_difference() -> None:

@@ -92,8 +92,8 @@ async def test_detail_has_the_fields_of_the_public_surface(serve: Serve):
 
 async def test_detail_has_the_stage_in_force_or_none(serve: Serve):
     spec = ramped()
-    standing = Standing(stage=1, stage_since=NOW - 60, stage_units=40)
-    row = StageRow.of_step(spec, next_standing(spec, standing, 100_000, 90, NOW, lambda: True))
+    standing = Standing(stage=1, stage_since=NOW - 60, stage_units=40, stage_ppm=100_000)
+    row = StageRow.of_step(spec, next_standing(spec, standing, 0, 90, NOW, lambda: True))
     story = waiting("ramped")
     story.stage = row
     client = await serve(FakeView(story, waiting("chat")))
