@@ -25,7 +25,7 @@ periods = st.lists(
     max_size=6,
 )
 Periods = list[tuple[float, float, list[int]]]
-moments_of_time = st.floats(0, 1000)
+moments_of_time = st.integers(0, 1_000_000).map(lambda ms: ms / 1000)  # clocks do not tell 1e-174 s from 0
 histograms = st.lists(st.lists(st.integers(0, 1000), min_size=4, max_size=4), min_size=6, max_size=6)
 
 
