@@ -1,16 +1,20 @@
 """From moments to the next weights: the one decision the product makes, as a pure function.
 
+0. Guardrails: what they have found so far and what the evidence shows now (`allocator.breaches`). From here on an evicted arm is
+   not in the experiment.
 1. Posteriors of every metric from the moments; of the objective, what is still pending counted neither for nor against an arm
    (`allocator.pending`), if the evidence has the lags of rewards.
 2. What the shares should be:
-   - stopped: the fallback arm gets all. Paused: the previous shares stay. One arm: it gets all.
+   - stopped: the fallback arm gets all. Paused, or frozen by a guardrail: the previous shares stay. One arm: it gets all.
    - running: the policy's weights; while any arm has fewer than `warmup` units, the even split in their place. What is wanted
      then goes through the constraints, in the order that `allocator.constraints` gives.
    - running, and the policy gives no usable weights: the previous shares are held, and the reason says why.
 3. Whole ppm by largest remainder.
 4. The share of units that take part is that of the stage in force (`allocator.stages`). Before and after the schedule nobody is
    enrolled.
-5. Publish on any change a router must know of, or that the next decision starts from, and in time to renew the lease.
+5. Publish on any change a router must know of, on any change of what stands, and in time to renew the lease.
+
+The shares to move from are the previous ones as the guardrails leave them: step `guardrail`, at once, whatever the maximum shift.
 
 When the list of arms changed, those that remain keep their shares in proportion and new ones enter at the floor.
 
@@ -29,6 +33,7 @@ import msgspec
 import numpy as np
 from xxhash import xxh64_intdigest
 
+from allocator.breaches import Orders, remaining, spread, under, without
 from allocator.constraints import to_ppm
 from allocator.errors import AllocatorError
 from allocator.evidence import Evidence
@@ -37,6 +42,7 @@ from allocator.moments import Moments
 from allocator.namespaces import seed_of
 from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
 from allocator.posterior import Posteriors
+from allocator.quadrature import FloatArray
 from allocator.readout import ArmState, arm_states
 from allocator.sample_ratio import sample_ratio_clean
 from allocator.schedule import closed
@@ -92,7 +98,8 @@ def decide(
         or arm id → moments of all its units, an absent arm having none. Metrics are in the order of ``experiment.metrics``.
     previous : the last published weights (of that segment), None before the first.
     now : seconds since the epoch.
-    segment : whose weights are wanted; None for those of the whole experiment.
+    segment : whose weights are wanted; None for those of the whole experiment. Guardrails broken before are known of the whole
+        alone: `decide_all` makes segments obey them.
 
     Raises
     ------
@@ -100,7 +107,7 @@ def decide(
     """
     arms, metrics = experiment.arm_ids, len(experiment.metrics)
     evidence = moments if isinstance(moments, Evidence) else Evidence.of_arms(arms, metrics, moments)
-    return _Case(experiment, evidence, now, previous).decision(segment, previous, previous)
+    return _Case(experiment, evidence, previous, now).decision(segment, previous, previous)
 
 
 def decide_all(
@@ -117,7 +124,7 @@ def decide_all(
     SpecError : as `decide`.
     """
     whole = previous.get(None)
-    case = _Case(experiment, evidence, now, whole)
+    case = _Case(experiment, evidence, whole, now)
     decisions: dict[str | None, Decision] = {}
     for segment in slices_of(experiment):
         own = previous.get(segment)
@@ -163,23 +170,29 @@ class _Slice:
 
 
 class _Case:
-    """One experiment at one time: what its decisions have in common, found once."""
+    """One experiment at one time: what its decisions have in common, found once.
 
-    def __init__(self, experiment: Experiment, evidence: Evidence, now: float, previous: Weights | None) -> None:
-        self.experiment, self.evidence, self.now, self.previous = experiment, evidence, now, previous
-        self.whole = _Slice.of(experiment, Context.of(experiment, evidence, now))
+    `spec` and `known` are of all arms; `experiment` and `evidence`, which are decided on, of those that are not evicted.
+    """
+
+    def __init__(self, experiment: Experiment, evidence: Evidence, previous: Weights | None, now: float) -> None:
+        self.spec, self.known, self.previous, self.now = experiment, evidence, previous, now
+        self.former = Standing() if previous is None else previous.standing
+        self.orders = Orders.of(experiment, evidence, self.former, 1 if previous is None else previous.version + 1, now)
+        self.experiment, self.evidence = without(experiment, evidence, self.orders.evicted)
+        self.whole = _Slice.of(self.experiment, Context.of(self.experiment, self.evidence, now))
 
     @cached_property
     def ramp(self) -> Step:
-        """What stands from now on, and why: the stage follows the breaches."""
-        previous = self.previous
-        standing = Standing() if previous is None else previous.standing
-        published_ppm = None if previous is None else previous.enrolment.ppm
-        return next_standing(self.experiment, standing, published_ppm, sum(self.whole.n), self.now, self._ratio_clean)
+        """What the next decision starts from, and why: the stage follows the breaches."""
+        standing = msgspec.structs.replace(self.former, breaches=self.orders.breaches)
+        published_ppm = None if self.previous is None else self.previous.enrolment.ppm
+        units = sum(m.n for m in self.known.total)
+        return next_standing(self.spec, standing, published_ppm, units, self.now, self._ratio_clean)
 
     def _ratio_clean(self) -> bool:
-        served = {arm.id for arm in self.previous.arms if arm.ppm} if self.previous else self.experiment.arm_ids
-        return sample_ratio_clean(self.experiment, self.evidence, served)
+        served = {arm.id for arm in self.previous.arms if arm.ppm} if self.previous else self.spec.arm_ids
+        return sample_ratio_clean(self.spec, self.known, served)
 
     @cached_property
     def policy(self) -> Policy:
@@ -192,13 +205,14 @@ class _Case:
 
     def decision(self, segment: str | None, previous: Weights | None, origin: Weights | None) -> Decision:
         """The next publication after `previous`, moving from the shares of `origin`."""
-        experiment = self.experiment
+        experiment = self.spec
         found = self.whole if segment is None else self._segment(segment)
         made = self._made(found, origin)
         path, choice = made.path, made.choice
-        if self.ramp.moved:
-            path.reason = f"{self.ramp.reason}; {path.reason}"
-        weights = _weights(experiment, segment, path, self.ramp, previous, self.now)
+        told = self._told(path.reason)
+        reason = f"{self.ramp.reason}; {told}" if self.ramp.moved else told
+        steps = {name: spread(ppm, self.experiment.arm_ids, experiment.arm_ids) for name, ppm in path.steps.items()}
+        weights = _weights(experiment, segment, steps[next(reversed(steps))], reason, self, previous, self.now)
         changed = previous is None or _changed(previous, weights)
         due = previous is not None and self.now >= renew_at(experiment, previous)
         if due and not changed:
@@ -206,8 +220,8 @@ class _Case:
         shown = found.objective if choice is None or choice.posteriors is None else choice.posteriors
         return Decision(
             weights=weights,
-            arms=arm_states(found.n, shown, found.context.metrics if found is self.whole else {}, path.ppm, found.pending),
-            steps={name: list(ppm) for name, ppm in path.steps.items()},
+            arms=self._states(segment, found, shown, path.ppm),
+            steps={name: list(ppm) for name, ppm in steps.items()},
             reason=weights.reason,
             publish=changed or due,
             settled=path.steps.get("shift") in (None, path.target),
@@ -216,27 +230,58 @@ class _Case:
             failure=made.failure,
         )
 
+    def _told(self, reason: str) -> str:
+        """What guardrails found just now comes first; what stands from before is named too."""
+        orders = self.orders
+        if orders.news:
+            return f"{orders.news}; {reason}"
+        return reason if orders.why in reason else f"{reason}; {orders.why}"
+
+    def _states(self, segment: str | None, found: _Slice, shown: Posteriors, ppm: Ppm) -> tuple[ArmState, ...]:
+        """Readouts of all arms. Evicted ones have a share and a P(best) of 0: P(best) is among those that can get traffic."""
+        metrics = found.context.metrics if segment is None else {}
+        states = arm_states(found.n, shown, metrics, ppm, found.pending)
+        if not self.orders.evicted:
+            return states
+        every = _Slice.of(self.spec, Context.of(self.spec, self.known, self.now, segment))
+        nothing = [0] * len(self.spec.arms)
+        all_metrics = every.context.metrics if segment is None else {}
+        by_arm = {state.id: state for state in arm_states(every.n, every.objective, all_metrics, nothing, every.pending)}
+        by_arm = {arm: msgspec.structs.replace(state, p_best=0.0) for arm, state in by_arm.items()}
+        return tuple((by_arm | {state.id: state for state in states}).values())
+
     def _segment(self, segment: str) -> _Slice:
         return _Slice.of(self.experiment, Context.of(self.experiment, self.evidence, self.now, segment, self.whole.context))
 
     def _made(self, found: _Slice, origin: Weights | None) -> _Made:
         """Step 2 of the module's docstring."""
-        experiment, path = self.experiment, Path()
-        start = None if origin is None else start_of(experiment, origin)
-        if experiment.status != "running" or len(experiment.arms) == 1:
-            return _Made(_at_rest(experiment, path, start))
+        experiment, path, orders = self.experiment, Path(), self.orders
+        limits = orders.limits(experiment.arm_ids)
+        start = self._start(path, origin, limits)
+        if experiment.status != "running" or len(experiment.arms) == 1 or orders.stopped_by or orders.frozen:
+            return _Made(_at_rest(experiment, path, start, orders))
         even = np.full(len(experiment.arms), 1 / len(experiment.arms))
         if cold := [k for k, units in enumerate(self.whole.n) if units < experiment.constraints.warmup]:
             path.step("warm-up", to_ppm(even))
-            return _Made(constrain(path, experiment, even, _warm_up(experiment, self.whole.n, cold), start))
+            return _Made(constrain(path, experiment, even, _warm_up(experiment, self.whole.n, cold), start, limits))
         try:
             choice, why = self._wanted(found, path)
         except AllocatorError as error:
             if start is not None:
                 return _Made(path.step("held", start, f"held: {error}"), failure=error)
             path.step("even", to_ppm(even))
-            return _Made(constrain(path, experiment, even, f"even split: {error}", None), failure=error)
-        return _Made(constrain(path, experiment, choice.weights, why, start), choice)
+            return _Made(constrain(path, experiment, even, f"even split: {error}", None, limits), failure=error)
+        return _Made(constrain(path, experiment, choice.weights, why, start, limits), choice)
+
+    def _start(self, path: Path, origin: Weights | None, limits: FloatArray | None) -> Ppm | None:
+        """The shares to move from, which breaches have changed already."""
+        if origin is None:
+            return None
+        start = start_of(self.experiment, remaining(origin, self.orders.evicted, self.experiment.control))
+        if start is not None and (self.orders.evicted or limits is not None):
+            start = under(limits, start)
+            path.step("guardrail", start)
+        return start
 
     def _wanted(self, found: _Slice, path: Path) -> tuple[Choice, str]:
         """What the policy wants, and why. Raises what `chosen` raises."""
@@ -263,15 +308,19 @@ class _Made:
     failure: AllocatorError | None = None
 
 
-def _at_rest(experiment: Experiment, path: Path, start: Ppm | None) -> Path:
+def _at_rest(experiment: Experiment, path: Path, start: Ppm | None, orders: Orders) -> Path:
     """Where no policy is asked."""
     arms = experiment.arm_ids
-    if experiment.status == "stopped":
-        all_to = tuple(PPM if arm == experiment.fallback else 0 for arm in arms)
-        return path.step("stopped", all_to, f"stopped: all traffic to {experiment.fallback}")
+    if orders.stopped_by or experiment.status == "stopped":
+        to = orders.fallback(experiment)
+        all_to = tuple(PPM if arm == to else 0 for arm in arms)
+        return path.step("stopped", all_to, f"{orders.why or 'stopped'}: all traffic to {to}")
     if len(arms) == 1:
-        return path.step("one arm", (PPM,), f"{arms[0]} is the only arm")
-    return path.step("paused", to_ppm(np.full(len(arms), 1 / len(arms))) if start is None else start, "paused: weights held")
+        return path.step("one arm", (PPM,), f"{arms[0]} is the only arm{' left' if orders.evicted else ''}")
+    held = under(orders.limits(arms), to_ppm(np.full(len(arms), 1 / len(arms)))) if start is None else start
+    if experiment.status == "running":
+        return path.step("frozen", held, f"weights held: {orders.why}")
+    return path.step("paused", held, "paused: weights held")
 
 
 def _warm_up(experiment: Experiment, n: Sequence[int], cold: Sequence[int]) -> str:
@@ -290,26 +339,26 @@ def _leader(arms: Sequence[str], objective: Posteriors) -> str:
 
 
 def _weights(
-    experiment: Experiment, segment: str | None, path: Path, ramp: Step, previous: Weights | None, now: float
+    experiment: Experiment, segment: str | None, ppm: Ppm, reason: str, case: _Case, previous: Weights | None, now: float
 ) -> Weights:
-    name = experiment.experiment
-    arms = zip(experiment.arms, path.ppm, strict=True)
+    name, orders = experiment.experiment, case.orders
+    arms = zip(experiment.arms, ppm, strict=True)
     shut = None if experiment.status == "stopped" else closed(experiment.schedule, now)
     return Weights(
         experiment=name,
         segment=segment,
         version=1 if previous is None else previous.version + 1,
-        status=experiment.status,
+        status="stopped" if orders.stopped_by else experiment.status,
         arms=tuple(WeightedArm(arm.id, share, _seed(name, "arm", arm.id), arm.params) for arm, share in arms),
-        enrolment=Gate(0 if shut else ramp.enrolled_ppm, _seed(name, "enrolment")),
+        enrolment=Gate(0 if shut else case.ramp.enrolled_ppm, _seed(name, "enrolment")),
         holdback=Holdback(round(experiment.holdback * PPM), _seed(name, "holdback"), experiment.control),
         valid_until=now + experiment.lease_s,
-        fallback=experiment.fallback,
+        fallback=orders.fallback(experiment),
         policy=experiment.policy.name,
-        reason=f"{shut}; {path.reason}" if shut else path.reason,
+        reason=f"{shut}; {reason}" if shut else reason,
         spec_hash=spec_hash(experiment),
         ts=now,
-        standing=ramp.standing if segment is None else Standing(),
+        standing=case.ramp.standing if segment is None else Standing(),
         namespace=_layer(experiment),
         eligibility=experiment.eligibility,
         segment_rule=experiment.segment_rule,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from xxhash import xxh64_hexdigest
 
+from allocator.guardrail import Guardrail
 from allocator.namespaces import Namespace
 from allocator.ramp import Stage, Word
 from allocator.schedule import Schedule
@@ -104,6 +105,11 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     control: Annotated[Name, Meta(description="the arm every other one is compared with")]
     metrics: dict[str, Metric]
     objective: Annotated[str, Meta(description="the metric that traffic follows")]
+    guardrails: Annotated[dict[str, Guardrail], Meta(description="by metric: how much worse than control an arm may be")] = {}
+    overruled: Annotated[
+        dict[str, tuple[Name, ...]],
+        Meta(description="by guardrail: arms it only alerts for; written by `allocator overrule`, kept when a spec is applied"),
+    ] = {}
     policy: Policy = Policy()
     constraints: Constraints = Constraints()
     fallback: Annotated[Name, Meta(description="served to units that take no part, and to all when weights have expired")]

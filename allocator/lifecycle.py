@@ -15,6 +15,7 @@ from allocator.durations import format_duration
 from allocator.errors import SpecError, SpecErrors
 from allocator.experiment import Experiment, Status
 from allocator.namespaces import resize_errors
+from allocator.overrule import kept_overruled
 from allocator.segments import change_errors
 
 __all__ = ["TRANSITIONS", "differences", "move", "revise"]
@@ -50,8 +51,8 @@ def move(experiment: Experiment, status: Status) -> Experiment:
 def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
     """What applying `wanted` makes of `current`: a first revision, the next one, or `current` itself when nothing changes.
 
-    Status and the word about its stages belong to the running experiment: a spec file sets a status only for a new name. Stages
-    may change in any way; where that leaves the experiment is said in `allocator.stages`.
+    Status, the word about its stages and what was overruled belong to the running experiment: a spec file sets a status only for a
+    new name. Stages may change in any way; where that leaves the experiment is said in `allocator.stages`.
 
     Raises
     ------
@@ -59,7 +60,8 @@ def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
     """
     if current is None:
         return msgspec.structs.replace(wanted, word=None, revision=1)
-    revised = msgspec.structs.replace(wanted, status=current.status, word=current.word, revision=current.revision)
+    kept = {"status": current.status, "word": current.word, "overruled": kept_overruled(current, wanted)}
+    revised = msgspec.structs.replace(wanted, **kept, revision=current.revision)
     if revised == current and revised.metric_names == current.metric_names:  # equal mappings may differ in order
         return current
     if current.status == "stopped":

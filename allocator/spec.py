@@ -23,6 +23,7 @@ from allocator.evidence import Evidence
 from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
 from allocator.moments import layout_of
 from allocator.shares import from_percent
+from allocator.spec_guardrails import read_guardrails, read_overruled
 from allocator.spec_priors import read_arm_priors, read_prior
 from allocator.spec_routing import check_params, read_eligibility, read_namespace, read_schedule, read_segments
 from allocator.spec_stages import read_stages, read_word
@@ -98,6 +99,9 @@ class _Reader:
         names = list(metrics)
         objective = self._one_of("objective", source.get("objective", names[0] if len(names) == 1 else _MISSING), names, "metric")
         constraints = self._constraints(source.get("constraints", {}), len(arms))
+        directions = {metric: found.direction for metric, found in metrics.items()}
+        guardrails = read_guardrails("guardrails", source.get("guardrails", {}), directions, constraints.floor, self._error)
+        overruled = read_overruled("overruled", source.get("overruled", {}), guardrails, ids, control, self._error)
         policy = self._policy(source.get("policy", "thompson"))
         errors_before = len(self.errors)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
@@ -114,6 +118,8 @@ class _Reader:
             control=control,
             metrics=metrics,
             objective=objective,
+            guardrails=guardrails,
+            overruled=overruled,
             policy=policy,
             constraints=constraints,
             fallback=self._one_of("fallback", source["fallback"], ids, "arm") if "fallback" in source else control,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from allocator.breaches import under
 from allocator.constraints import capped, least_shares, lifted, limited, to_ppm, to_shares, with_floor, with_reserved
 from allocator.experiment import Constraints, Experiment
 from allocator.quadrature import FloatArray
@@ -46,7 +47,9 @@ class Path:
         return next(reversed(self.steps.values()))
 
 
-def constrain(path: Path, experiment: Experiment, wanted: FloatArray, why: str, start: Ppm | None) -> Path:
+def constrain(
+    path: Path, experiment: Experiment, wanted: FloatArray, why: str, start: Ppm | None, limits: FloatArray | None = None
+) -> Path:
     """Steps 1 to 6 of `allocator.constraints`.
 
     Parameters
@@ -54,9 +57,12 @@ def constrain(path: Path, experiment: Experiment, wanted: FloatArray, why: str, 
     path : ends at `wanted`.
     why : why that is wanted, for the reason.
     start : the shares to move from, None if there are none.
+    limits : largest share of every arm by the guardrails it broke, shape (arms,); `start` keeps them. They go before the others.
     """
     rules = experiment.constraints
     target = _bounded(path, experiment, wanted)
+    if limits is not None:
+        target = to_shares(path.step("limit", under(limits, path.ppm)).ppm)
     path.target, path.reason = path.ppm, why
     if start is None:
         path.reason = f"first weights; {why}"
@@ -72,7 +78,7 @@ def constrain(path: Path, experiment: Experiment, wanted: FloatArray, why: str, 
     if not inside:
         least = least_shares(len(start), experiment.arm_ids.index(experiment.control), rules.reserved, rules.floor)
         shares = capped(lifted(shares, least), rules.cap)
-        path.step("lift", to_ppm(shares))
+        shares = to_shares(path.step("lift", under(limits, to_ppm(shares))).ppm)
     if largest > rules.max_shift * PPM:
         return path.step(
             "shift", to_ppm(limited(shares, target, rules.max_shift)), f"{why}; moved by at most {_percent(rules.max_shift)}"

@@ -18,6 +18,7 @@ from allocator.errors import SpecError, SpecErrors, UnknownExperiment
 from allocator.experiment import Experiment, Status
 from allocator.lifecycle import move, revise
 from allocator.namespaces import conflicts
+from allocator.overrule import overrule
 from streams.admin import create_topics
 from streams.clients import ANSWER_TIMEOUT_S, admin_client, started
 from streams.compacted import CompactedTopic
@@ -31,6 +32,7 @@ __all__ = [
     "change",
     "decode_experiment",
     "read_experiments",
+    "set_overruled",
     "set_status",
     "write_experiment",
 ]
@@ -165,6 +167,24 @@ async def set_status(connection: Connection, topics: Topics, name: str, status: 
     if moved is not current:
         await write_experiment(connection, topics, moved)
     return moved
+
+
+async def set_overruled(
+    connection: Connection, topics: Topics, name: str, metric: str, arm: str, *, undo: bool = False
+) -> tuple[Experiment, Experiment]:
+    """Let a guardrail only alert for an arm, or act on it again. Returns the specs before and after; the same if it was so already.
+
+    Raises
+    ------
+    UnknownExperiment, SpecErrors : no such experiment, guardrail or arm.
+    """
+    current = (await read_experiments(connection, topics)).get(name)
+    if current is None:
+        raise UnknownExperiment(name)
+    changed = overrule(current, metric, arm, undo=undo)
+    if changed is not current:
+        await write_experiment(connection, topics, changed)
+    return current, changed
 
 
 async def write_experiment(connection: Connection, topics: Topics, experiment: Experiment) -> None:

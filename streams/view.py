@@ -174,6 +174,7 @@ class WorkerView:
             lag_seconds=time.time() - totals.event_ts if totals.event_ts else None,
             partitions=len(totals.inputs()),
             stage=StageRow.of_step(spec, decision.ramp),
+            breaches=decision.weights.standing.breaches,
         )
 
 

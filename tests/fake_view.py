@@ -10,6 +10,7 @@ import msgspec
 
 from allocator.experiment import Experiment
 from allocator.spec import load_experiment
+from allocator.standing import Breach
 from streams.records import ArmState, Decision, MetricState
 from streams.web.view import ArmShare, ExperimentDetail, ExperimentSummary, HistoryPoint, StageRow, rows_of
 
@@ -37,6 +38,7 @@ class Story:
         self.experiment: Experiment = load_experiment(spec)
         self.decisions = decisions
         self.counters = counters or {}
+        self.breaches: list[Breach] = []
 
     @property
     def name(self) -> str:
@@ -76,6 +78,7 @@ class Story:
             lag_seconds=0.4 if self.decisions else None,
             partitions=4,
             stage=self.stage,
+            breaches=self.breaches,
         )
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "normal_bound",
     "normal_log_mixture",
     "one_sided_normal_bound",
+    "one_sided_normal_log_mixture",
     "stirling_error",
 ]
 
@@ -69,6 +70,13 @@ def normal_bound(v: npt.ArrayLike, alpha: float, rho: npt.ArrayLike) -> FloatArr
     """|s| stays below this: sqrt((v + rho) ln((v + rho) / (rho alpha²)))."""
     both = np.add(v, rho)
     return np.asarray(np.sqrt(both * (np.log(both / rho) + 2 * log_threshold(alpha))))
+
+
+def one_sided_normal_log_mixture(s: npt.ArrayLike, v: npt.ArrayLike, rho: npt.ArrayLike) -> FloatArray:
+    """ln of the one with half-normal weight on λ > 0: ln 2 + ½ ln(rho / (v + rho)) + y²/2 + ln Φ(y), y = s / √(v + rho)."""
+    both = np.add(v, rho)
+    y = s / np.sqrt(both)
+    return np.asarray(log(2) + 0.5 * np.log(rho / both) + 0.5 * y * y + scipy.special.log_ndtr(y))
 
 
 def one_sided_normal_bound(v: npt.ArrayLike, alpha: float, rho: npt.ArrayLike) -> FloatArray:

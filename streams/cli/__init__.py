@@ -18,6 +18,7 @@ from streams.cli import (
     dlt,
     doctor,
     experiments,
+    guardrails,
     namespaces,
     plan,
     report,
@@ -58,6 +59,7 @@ app.command()(experiments.resume)
 app.command()(experiments.stop)
 app.command()(stages.advance)
 app.command()(stages.rollback)
+app.command()(guardrails.overrule)
 app.command()(weights.weights)
 app.command()(report.report)
 app.command()(namespaces.namespaces)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from streams.cli import quantities
+from streams.cli.guardrails import breach_line
 from streams.cli.kafka import connect, run, topic_must_exist
 from streams.cli.options import Bootstrap, Json, Name, Prefix, SpecFiles
 from streams.cli.output import CommandError, FileErrors, console, lease, print_json, share, table
@@ -277,7 +278,8 @@ def _comment(weights: Weights, now: float) -> str:
     segment = "" if weights.segment is None else f" of segment {weights.segment}"
     arms = ", ".join(f"{arm.id} {share(arm.ppm)}" for arm in weights.arms)
     head = f"# weights{segment}, version {weights.version}, {rough_duration(now - weights.ts)} old, {lease(weights, now)}"
-    return f"{head}\n#   {arms}\n#   {weights.reason}"
+    breaches = "".join(f"\n#   {breach_line(breach)}" for breach in weights.standing.breaches)
+    return f"{head}\n#   {arms}\n#   {weights.reason}{breaches}"
 
 
 async def _specs_and_weights(connection: Connection, topics: Topics) -> tuple[dict[str, Experiment], dict[str, list[Weights]]]:

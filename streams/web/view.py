@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from allocator.stages import Step
+from allocator.standing import Breach
 from streams.records import ArmState, Decision, Experiment, Weights
 
 __all__ = [
@@ -122,7 +123,7 @@ class ExperimentDetail(Struct, frozen=True, kw_only=True):
 
     `counters` are events by outcome (``exposures.applied``, ``rewards.waiting``, …) and add up to `events_read`. `lag_records` is
     how many partials the owner has still to read; `lag_seconds` how old the newest event counted is, None before the first.
-    `partitions` is the number of join partitions that have contributed.
+    `partitions` is the number of join partitions that have contributed. `breaches` are the guardrails broken that stand.
     """
 
     name: str
@@ -140,6 +141,7 @@ class ExperimentDetail(Struct, frozen=True, kw_only=True):
     lag_seconds: float | None
     partitions: int
     stage: StageRow | None = None
+    breaches: Sequence[Breach] = ()
 
 
 class HistoryPoint(Struct, frozen=True, kw_only=True):

@@ -240,6 +240,21 @@ def test_text_of_others_is_never_markup(browser: Chrome, serve: Callable[[View],
     assert complaints(browser) == []
 
 
+def test_guardrails_that_were_broken_are_told(browser: Chrome, serve: Callable[[View], Worker]):
+    story = digits(time.time())
+    breach = Breach(metric="correct", arm="tree", action="evict", version=12, ts=0.0, units=3120, estimate=-0.09, bound=-0.02)
+    story.breaches = [breach, msgspec.structs.replace(breach, metric="latency_ms", action="alert", estimate=4.0, bound=1.5)]
+    opened(browser, serve(FakeView(story)).url("#/digits"))
+    assert texts(browser, "#breaches .pill") == ["evict", "alert"]
+    first, second = texts(browser, "#breaches li > span:last-child")
+    assert first == "guardrail correct broken by tree: −9.00 % from control, bound −2.00 %, since v12, 3,120 units"
+    assert second == "guardrail latency_ms broken by tree: +4.00 from control, bound +1.50, since v12, 3,120 units"
+    story.breaches = []
+    next_decision(story)
+    wait_until(browser, "document.querySelector('#breaches').hidden")
+    assert complaints(browser) == []
+
+
 def test_it_works_offline(browser: Chrome, serve: Callable[[View], Worker]):
     worker = serve(FakeView(digits(time.time())))
     opened(browser, worker.url())

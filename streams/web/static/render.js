@@ -49,6 +49,7 @@ export function renderExperiment(detail, history, decisions, now) {
   const objective = detail.spec.metrics[detail.spec.objective];
   renderTitle(detail);
   renderStage(detail, now);
+  renderBreaches(detail);
   renderKpis(detail, now);
   renderCharts(detail, history, now);
   renderArms(detail, objective);
@@ -83,6 +84,21 @@ function renderStage({ stage }, now) {
   const facts = [`stage ${stage.number} of ${stage.of}${name}`, `${share(stage.enrolment_ppm)} enrolled`, `for ${duration(now - stage.since)}`];
   if (stage.waits_for) facts.push(sentence(stage.waits_for));
   write(byId("stage"), facts.join(" · "));
+}
+
+/** What stands of the guardrails broken: which, by whom, what is done about it, and what was measured. */
+function renderBreaches({ breaches = [], spec }) {
+  show(byId("breaches"), breaches.length > 0);
+  const create = () => make("li", "", make("span", "pill"), make("span"));
+  sync(byId("breaches"), breaches, ({ metric, arm }) => `${metric} ${arm}`, create, (item, breach) => {
+    const [action, text] = item.children;
+    write(action, breach.action);
+    action.dataset.action = breach.action;
+    const binary = spec.metrics[breach.metric]?.type === "binary";
+    const size = (value) => `${value < 0 ? "−" : "+"}${estimate({ mean: Math.abs(value), interval: null }, binary).mean}`;
+    const since = `since v${breach.version}, ${count(breach.units)} units`;
+    write(text, `guardrail ${breach.metric} broken by ${breach.arm}: ${size(breach.estimate)} from control, bound ${size(breach.bound)}, ${since}`);
+  });
 }
 
 function renderKpis(detail, now) {
