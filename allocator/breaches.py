@@ -36,13 +36,7 @@ __all__ = ["Orders", "Ppm", "action_of", "remaining", "spread", "under", "withou
 Ppm = tuple[int, ...]
 GUARDED = ("running", "paused")
 """Statuses in which breaches are looked for and obeyed."""
-DONE: dict[Action, str] = {
-    "alert": "alert",
-    "freeze": "weights frozen",
-    "cap": "capped",
-    "evict": "evicted",
-    "stop": "stopped",
-}
+DONE: dict[Action, str] = {"alert": "alert", "freeze": "frozen", "cap": "capped", "evict": "evicted", "stop": "stopped"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +95,7 @@ class Orders:
     @property
     def why(self) -> str:
         """What stands and acts, in a few words; empty if nothing does."""
-        return "; ".join(f"{b.arm} {DONE[b.action]} by guardrail {b.metric}" for b in self.breaches if b.action != "alert")
+        return "; ".join(_word(breach) for breach in self.breaches if breach.action != "alert")
 
     def fallback(self, experiment: Experiment) -> str:
         """The arm for those who get none by the weights: control, where the spec's fallback is out."""
@@ -211,6 +205,11 @@ def _sentence(guardrail: Guardrail, reading: GuardrailReading, breach: Breach) -
     side = "below" if reading.estimate < 0 else "above"
     found = f"{reading.arm} is {size(reading.estimate)} {side} control, by at least {size(reading.bound)}"
     return f"guardrail {reading.metric}: {found}, {size(reading.allowed)} is allowed: {DONE[breach.action]}"
+
+
+def _word(breach: Breach) -> str:
+    done = f"{DONE[breach.action]} by guardrail {breach.metric}"
+    return f"{breach.arm} {done}" if breach.action in ("cap", "evict") else f"{done} ({breach.arm})"
 
 
 def _arms(breaches: Iterable[Breach], action: Action) -> tuple[str, ...]:

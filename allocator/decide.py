@@ -235,7 +235,7 @@ class _Case:
         orders = self.orders
         if orders.news:
             return f"{orders.news}; {reason}"
-        return reason if orders.why in reason else f"{reason}; {orders.why}"
+        return f"{reason}; {orders.why}" if orders.why else reason
 
     def _states(self, segment: str | None, found: _Slice, shown: Posteriors, ppm: Ppm) -> tuple[ArmState, ...]:
         """Readouts of all arms. Evicted ones have a share and a P(best) of 0: P(best) is among those that can get traffic."""
@@ -314,12 +314,12 @@ def _at_rest(experiment: Experiment, path: Path, start: Ppm | None, orders: Orde
     if orders.stopped_by or experiment.status == "stopped":
         to = orders.fallback(experiment)
         all_to = tuple(PPM if arm == to else 0 for arm in arms)
-        return path.step("stopped", all_to, f"{orders.why or 'stopped'}: all traffic to {to}")
+        return path.step("stopped", all_to, f"{'' if orders.stopped_by else 'stopped: '}all traffic to {to}")
     if len(arms) == 1:
         return path.step("one arm", (PPM,), f"{arms[0]} is the only arm{' left' if orders.evicted else ''}")
     held = under(orders.limits(arms), to_ppm(np.full(len(arms), 1 / len(arms)))) if start is None else start
     if experiment.status == "running":
-        return path.step("frozen", held, f"weights held: {orders.why}")
+        return path.step("frozen", held, "weights held")
     return path.step("paused", held, "paused: weights held")
 
 

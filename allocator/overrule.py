@@ -1,4 +1,4 @@
-"""A person's word against a guardrail: for one arm it only alerts from now on. What is written, and what applying a spec keeps of it."""
+"""A person's word against a guardrail: for one arm it only alerts from now on. What is written, and what a later apply keeps."""
 
 from __future__ import annotations
 

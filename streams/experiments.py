@@ -172,7 +172,7 @@ async def set_status(connection: Connection, topics: Topics, name: str, status: 
 async def set_overruled(
     connection: Connection, topics: Topics, name: str, metric: str, arm: str, *, undo: bool = False
 ) -> tuple[Experiment, Experiment]:
-    """Let a guardrail only alert for an arm, or act on it again. Returns the specs before and after; the same if it was so already.
+    """Let a guardrail only alert for an arm, or act on it again. Returns the specs before and after; the same if nothing changed.
 
     Raises
     ------

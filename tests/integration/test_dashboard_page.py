@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from selenium.webdriver import Chrome
 
+from allocator.standing import Breach
 from streams.metrics import Metrics
 from streams.web.server import WebServer
 from streams.web.view import StageRow, View
