@@ -41,14 +41,16 @@ from allocator.experiment import Experiment
 from allocator.guardrail import Guardrail
 from allocator.inference.asymptotic import VARIANCE_UNITS
 from allocator.inference.boundaries import best_rho, log_threshold, one_sided_normal_bound, one_sided_normal_log_mixture
+from allocator.inference.period_sums import PeriodSums
 from allocator.moments import WEIGHT_UNIT, Moments, layout_of
 from allocator.quadrature import FloatArray
 
-__all__ = ["TUNED_AT", "GuardrailReading", "Means", "Reader", "guardrail_readings", "means_of"]
+__all__ = ["TUNED_AT", "GuardrailReading", "Means", "Reader", "broken", "guardrail_readings", "means_of"]
 
 TUNED_AT = 20.0
 """Times `min_units`: units an arm at which the test is most powerful."""
 
+MILLIONTH = 1 / WEIGHT_UNIT
 METHOD = "one-sided normal-mixture confidence sequence of inverse-propensity weighted means"
 
 
@@ -69,6 +71,22 @@ class Means:
     weight: FloatArray
     effective: FloatArray
     spread: FloatArray
+
+    @classmethod
+    def of(cls, sums: PeriodSums) -> Means:
+        """Of sums over any periods, shape (..., sets). A set's spread is its own, or that drawn towards all sets', if larger."""
+        n, y, y2, w, w2 = sums.n, sums.y, sums.y2, sums.w, sums.w2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = sums.wy / w
+            own, of_all = _variance(n, y, y2), _variance(*(x.sum(axis=-1, keepdims=True) for x in (n, y, y2)))
+            spread = np.maximum(own, (n * own + VARIANCE_UNITS * of_all) / (n + VARIANCE_UNITS))
+            squares = np.maximum(np.maximum(sums.w2y2 - 2 * mean * sums.w2y + mean * mean * w2, 0.0), w2 * spread)
+            return cls(sums.origin + mean, squares / (w * w), w, np.where(w > 0, w * w / w2, 0.0), spread)
+
+    def part(self, places: slice) -> Means:
+        """Some of the sets."""
+        mean, variance, weight = self.mean[places], self.variance[places], self.weight[places]
+        return Means(mean, variance, weight, self.effective[places], self.spread[places])
 
 
 Reader = Callable[[str, Sequence[Moments]], Means]
@@ -134,7 +152,8 @@ def guardrail_readings(
         rows = [pairs[arm] for arm in asked]
         means = read(metric, [own for own, _ in rows] + [beside for _, beside in rows])
         down = experiment.metrics[metric].direction == "down"
-        test = _Test.of(guardrail, means, down=down, arms=len(arms))
+        own, beside_it = means.part(slice(len(asked))), means.part(slice(len(asked), None))
+        test = _Test.of(guardrail, own, beside_it, down=down, arms=len(arms))
         shown = np.flatnonzero(test.broken).tolist() if broken_only else range(len(asked))
         found += [test.reading(k, metric, asked[k], rows[k][0].n) for k in shown]
     return tuple(found)
@@ -153,29 +172,25 @@ def means_of(experiment: Experiment, metric: str, sets: Sequence[Moments]) -> Me
         (n, y - o * n, yy - 2 * o * y + o * o * n, w, ww, wy - o * w, wwy - o * ww, wwyy - 2 * o * wwy + o * o * ww)
         for n, y, yy, w, ww, wy, wwy, wwyy in rows
     ]
-    n, y, yy, w, ww, wy, wwy, wwyy = np.array(shifted, dtype=np.float64).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = wy / w
-        spread = _spread(n, y, yy)
-        squares = np.maximum(np.maximum(wwyy - 2 * mean * wwy + mean * mean * ww, 0.0), ww * spread)
-        return Means(
-            mean=(o + mean) * step,
-            variance=squares / (w * w) * step**2,
-            weight=w / WEIGHT_UNIT,
-            effective=np.where(w > 0, w * w / ww, 0.0),
-            spread=spread * step**2,
-        )
+    units_of = (1.0, step, step**2, MILLIONTH, MILLIONTH**2, MILLIONTH * step, MILLIONTH**2 * step, (MILLIONTH * step) ** 2)
+    n, y, yy, w, ww, wy, wwy, wwyy = (np.array(shifted, dtype=np.float64) * units_of).T
+    return Means.of(PeriodSums(n, y, yy, w, ww, wy, wwy, wwyy, np.ones(len(sets), dtype=bool), o * step))
 
 
-def _spread(n: FloatArray, y: FloatArray, yy: FloatArray) -> FloatArray:
-    """Variance of a value: a set's own, or that drawn towards all units', if larger."""
+def broken(guardrail: Guardrail, arm: Means, control: Means, *, down: bool, arms: int) -> npt.NDArray[np.bool_]:
+    """Which of the arms, compared each with its control, are worse than tolerated; shape (sets,).
 
-    def variance(n: FloatArray, y: FloatArray, yy: FloatArray) -> FloatArray:
-        most = np.maximum(n, 1.0)
-        return np.asarray(np.maximum(yy - y * y / most, 0.0) / most)
+    Parameters
+    ----------
+    down : whether lower is better.
+    arms : of the experiment, control among them; at least 2.
+    """
+    return _Test.of(guardrail, arm, control, down=down, arms=arms).broken
 
-    own, of_all = variance(n, y, yy), variance(n.sum(), y.sum(), yy.sum())
-    return np.asarray(np.maximum(own, (n * own + VARIANCE_UNITS * of_all) / (n + VARIANCE_UNITS)))
+
+def _variance(n: FloatArray, y: FloatArray, y2: FloatArray) -> FloatArray:
+    most = np.maximum(n, 1.0)
+    return np.asarray(np.maximum(y2 - y * y / most, 0.0) / most)
 
 
 class _Pairs:
@@ -218,11 +233,7 @@ class _Test:
     broken: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, guardrail: Guardrail, means: Means, *, down: bool, arms: int) -> _Test:
-        k = len(means.mean) // 2
-        arm, control = (
-            Means(*(getattr(means, name)[part] for name in Means.__slots__)) for part in (slice(None, k), slice(k, None))
-        )
+    def of(cls, guardrail: Guardrail, arm: Means, control: Means, *, down: bool, arms: int) -> _Test:
         sign, alpha = (1 if down else -1), guardrail.alpha / (arms - 1)
         r = 1.0 + np.array([[sign], [-sign]]) * guardrail.relative
         weight = (arm.weight + control.weight) / 2

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.reproduce import identification, inference, planning, policies, probabilities, sample_ratio
+from tests.reproduce import guardrails, identification, inference, planning, policies, probabilities, sample_ratio
 from tests.reproduce.rows import Study
 
 __all__ = ["STUDIES", "named"]
 
-MODULES = (policies, identification, probabilities, inference, sample_ratio, planning)
+MODULES = (policies, identification, probabilities, inference, sample_ratio, planning, guardrails)
 STUDIES: tuple[Study, ...] = tuple(study for module in MODULES for study in module.STUDIES)
 
 

@@ -28,6 +28,7 @@ COMMANDS = [
     "stop",
     "advance",
     "rollback",
+    "overrule",
     "weights",
     "namespaces",
     "send",

@@ -228,7 +228,10 @@ def test_false_alarms_over_a_run_stay_below_alpha(true: list[float], tolerance: 
 
 
 def test_an_arm_ten_percent_worse_is_found_about_when_planning_says() -> None:
-    """.18 against .20 where 2 % are tolerated, at even shares: 17 000 units in all on average, 27 000 with probability .8."""
+    """.18 against .20 where 2 % are tolerated, at even shares: 17 000 units in all on average, 27 000 with probability .8.
+
+    Planning looks all the time; looking every 1000 units takes about two looks more.
+    """
     experiment = spec({"buys": {"tolerance": "2%", "action": "evict"}})
     plan = early_detection(
         Proportion(0.2), -0.02 + 0.02 * 0.2, Design((0.5, 0.5), alpha=ALPHA, power=0.8), tuned_at=2 * TUNED_AT * 100
@@ -237,8 +240,8 @@ def test_an_arm_ten_percent_worse_is_found_about_when_planning_says() -> None:
     assert plan.total == pytest.approx(27_300, rel=0.01)
     found = played(experiment, [0.2, 0.18], runs=100, batches=110, batch=1000, seed=5, floor=0.5)[0][:, 1]
     assert np.isfinite(found).all()
-    assert found.mean() == pytest.approx(plan.mean_total, rel=0.15)
-    assert np.mean(found <= plan.total) == pytest.approx(0.8, abs=0.08)
+    assert found.mean() == pytest.approx(plan.mean_total + 2000, rel=0.15)
+    assert np.mean(found <= plan.total + 2000) == pytest.approx(0.8, abs=0.08)
 
 
 # -- the spec --------------------------------------------------------------------------------------------------------------------
