@@ -19,6 +19,7 @@ from allocator.overrule import overrule
 from allocator.spec import load_experiment
 from allocator.standing import Standing
 from allocator.weights import PPM, Weights
+from streams.cli.guardrails import breach_line
 from tests.trained import evidence_of, sums_of
 
 HARM = {"a": 1000, "b": 1000, "c": 500}
@@ -320,3 +321,11 @@ def test_what_cannot_be_overruled_is_told_at_once() -> None:
     ]
     with pytest.raises(SpecErrors, match="a guardrail, and the spec has none"):
         overrule(spec(guardrails={}), "buys", "c")
+
+
+def test_a_breach_in_a_line() -> None:
+    experiment, previous = before()
+    (breach,) = decide(experiment, seen(experiment, HARM), previous, 1.0).weights.standing.breaches
+    assert breach_line(msgspec.structs.replace(breach, bound=-0.0775, units=12_000)) == (
+        "guardrail buys broken by c: evict since version 31; -0.1 from control, bound -0.0775, 12,000 units"
+    )

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from allocator.spec import load_experiment
 from allocator.stages import next_standing
 from allocator.standing import Standing
+from allocator.standing import Breach
 from allocator.weights import Gate, Holdback, WeightedArm, Weights
 from streams.metrics import Metrics
 from streams.web import server
@@ -104,6 +105,17 @@ async def test_detail_has_the_stage_in_force_or_none(serve: Serve):
     assert (await (await client.get("/api/experiments/chat")).json())["stage"] is None
     unstaged = ramped(None)
     assert StageRow.of_step(unstaged, next_standing(unstaged, Standing(), None, 0, NOW, lambda: True)) is None
+
+
+async def test_guardrails_that_were_broken_are_in_the_detail(serve: Serve):
+    story = digits(NOW, decisions=3)
+    client = await serve(FakeView(story))
+    assert (await (await client.get("/api/experiments/digits")).json())["breaches"] == []
+    story.breaches = [Breach(metric="correct", arm="tree", action="cap", version=2, ts=NOW, units=31, estimate=-0.2, bound=-0.1)]
+    (breach,) = (await (await client.get("/api/experiments/digits")).json())["breaches"]
+    assert breach == {
+        "metric": "correct", "arm": "tree", "action": "cap", "version": 2, "ts": NOW, "units": 31, "estimate": -0.2, "bound": -0.1,
+    }  # fmt: skip
 
 
 async def test_a_mean_that_is_not_known_is_null(serve: Serve):
