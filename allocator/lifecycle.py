@@ -51,8 +51,8 @@ def move(experiment: Experiment, status: Status) -> Experiment:
 def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
     """What applying `wanted` makes of `current`: a first revision, the next one, or `current` itself when nothing changes.
 
-    Status, the word about its stages and what was overruled belong to the running experiment: a spec file sets a status only for a
-    new name. Stages may change in any way; where that leaves the experiment is said in `allocator.stages`.
+    Status, the word about its stages and what was overruled belong to the running experiment: a spec file sets a status only for
+    a new name. Stages may change in any way; where that leaves the experiment is said in `allocator.stages`.
 
     Raises
     ------

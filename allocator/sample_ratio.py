@@ -1,9 +1,9 @@
 """Whether arms get the units that their logged propensities promise, asked where a stage is about to be left.
 
 The verdict is that of `check_inverse_propensities` on all training units, which is valid however often it is asked. What that
-check takes for granted, that every arm it judges had a share for every unit, does not hold for an arm that was added later, or
-that has no share now: such arms count among the units and are not judged. What one arm loses is still found, in the others, which
-then seem to have too many.
+check takes for granted, that every arm it judges had a share for every unit, does not hold for an arm that was added later, that
+has no share now, or that was evicted and let back: such arms count among the units and are not judged. what one arm loses is still
+found, in the others, which then seem to have too many.
 
 The evidence of the arms judged is divided by the number of all arms, so that leaving some out, whatever the reason, can only make
 an alarm less likely: P(ever an alarm) ≤ α.
@@ -33,7 +33,8 @@ def sample_ratio_clean(experiment: Experiment, evidence: Evidence, served: Colle
     ----------
     served : arms that have a share now.
     """
-    judged = [arm for arm in experiment.arm_ids if arm in served and _from_the_start(evidence, arm)]
+    let_back = {arm for arms in experiment.overruled.values() for arm in arms}
+    judged = [arm for arm in experiment.arm_ids if arm in served and arm not in let_back and _from_the_start(evidence, arm)]
     totals = _totals(evidence)
     if not judged or not any(moments.n for moments in totals.values()):
         return True

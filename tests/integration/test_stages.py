@@ -77,7 +77,9 @@ async def test_up_by_units_and_by_a_word_and_back_at_a_breach(kafka: Broker, wor
         Router(kafka.bootstrap, prefix=PREFIX, events=events) as router,
     ):
         loop = Loop(kafka.bootstrap, worker, events, router, PREFIX)
-        name = await loop.apply(spec(stages=RAMP, constraints={"warmup": 10**6}))
+        name = await loop.apply(
+            spec(stages=RAMP, constraints={"warmup": 10**6}, guardrails={"thumbs_up": {"tolerance": 0.5, "action": "evict"}})
+        )
         first = await weights_where(router, name, lambda found: found.standing.stage_since)
         assert (first.standing.stage, first.enrolment.ppm) == (0, 10_000)
 

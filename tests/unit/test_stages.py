@@ -310,7 +310,7 @@ def test_the_ramp_begins_when_the_schedule_does_and_stands_still_after_it() -> N
 
 
 def test_a_breach_that_begins_the_first_stage_anew_is_published_though_routers_see_no_difference() -> None:
-    spec = ramped()
+    spec = ramped(guardrails={"good": {"tolerance": 0.01, "action": "evict"}})
     first = decided(spec, None, T).weights
     hit = msgspec.structs.replace(first, standing=broken(first.standing, breach(T + 1)))
     found = decided(spec, hit, T + 2)

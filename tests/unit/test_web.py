@@ -15,8 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from allocator.spec import load_experiment
 from allocator.stages import next_standing
-from allocator.standing import Standing
-from allocator.standing import Breach
+from allocator.standing import Breach, Standing
 from allocator.weights import Gate, Holdback, WeightedArm, Weights
 from streams.metrics import Metrics
 from streams.web import server
