@@ -1,9 +1,9 @@
 """Whether arms get the units that their logged propensities promise, asked where a stage is about to be left.
 
 The verdict is that of `check_inverse_propensities` on all training units, which is valid however often it is asked. What that
-check takes for granted, that every arm it judges had a share for every unit, does not hold for an arm that was added later, that
-has no share now, or that was evicted and let back: such arms count among the units and are not judged. what one arm loses is still
-found, in the others, which then seem to have too many.
+check takes for granted, that every arm it judges had a share for every unit, does not hold for an arm that was added later,
+that has no share now, or that was evicted and let back: such arms count among the units and are not judged. What one arm loses
+is still found, in the others, which then seem to have too many.
 
 The evidence of the arms judged is divided by the number of all arms, so that leaving some out, whatever the reason, can only make
 an alarm less likely: P(ever an alarm) ≤ α.
