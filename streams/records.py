@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from allocator.experiment import Experiment
 from allocator.readout import ArmState, MetricState
+from allocator.versions import VersionUnits
 from allocator.weights import PPM, Weights
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MetricState",
     "Partial",
     "Reward",
+    "VersionUnits",
     "Weights",
     "encode",
 ]
@@ -107,6 +109,10 @@ class Partial(Struct, frozen=True, kw_only=True):
     read_until: float = 0.0
     """Event time that the partition has read rewards up to; only under the period `COUNTERS`, 0 if none. Exposures do not count
     here: one that was not read yet is not in the sums, nor are its rewards."""
+    versions: list[VersionUnits] = []
+    """Units by the newest weights versions, see `allocator.versions`; only under the period `COUNTERS`."""
+    older_versions: VersionUnits | None = None
+    """All before them together, under the version of the latest exposure."""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

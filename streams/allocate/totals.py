@@ -13,6 +13,7 @@ from operator import add, sub
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.moments import Moments
+from allocator.versions import VersionTable
 from streams.records import COUNTERS, Partial
 
 __all__ = ["Totals"]
@@ -115,6 +116,14 @@ class Totals:
             if period == COUNTERS:
                 total.update(partial.counters)
         return dict(sorted(total.items()))
+
+    def versions(self) -> VersionTable:
+        """Units by weights version over all partitions."""
+        table = VersionTable()
+        for (_, period), partial in self._newest.items():
+            if period == COUNTERS:
+                table.add(partial.versions, partial.older_versions)
+        return table
 
     def inputs(self) -> dict[str, int]:
         """The newest sequence number of every partition that contributed, of its newest epoch."""

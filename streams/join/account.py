@@ -39,6 +39,7 @@ from streams.join.units import (
     values_of,
 )
 from streams.join.units import Reward as StoredReward
+from streams.join.versions import VERSIONS_PREFIX, Versions
 from streams.records import COUNTERS, Exposure
 
 __all__ = ["COUNTS_PREFIX", "Account"]
@@ -52,7 +53,7 @@ class Account:
     """Cells, kinds and counters."""
 
     def __init__(self) -> None:
-        self.cells, self.kinds, self.lags = Cells(), Kinds(), Lags()
+        self.cells, self.kinds, self.lags, self.versions = Cells(), Kinds(), Lags(), Versions()
         self.plans: Mapping[str, Plan] = {}
         self.counts: dict[str, list[int]] = {}
         """Events by outcome, by the experiment they name; "" for events that name none or one that is not known."""
@@ -74,6 +75,7 @@ class Account:
             self.experiment_of.append(name.experiment)
             self.lags.add(name)
         self.lags.restore(scan(LAGS_PREFIX))
+        self.versions.restore(scan(VERSIONS_PREFIX))
         self.kinds.restore(scan(KIND_PREFIX))
         self.kinds.refresh(self.plans.values())
         for key, value in scan(COUNTS_PREFIX):
@@ -85,6 +87,7 @@ class Account:
         touched = self.cells.drain(keys, values)
         self.lags.drain(touched, keys, values)
         self.kinds.drain(keys, values)
+        self.versions.drain(keys, values)
         for experiment, counts in self._counted.items():
             keys.append(COUNTS_PREFIX + experiment.encode())
             values.append(msgspec.json.encode(counts))
@@ -183,6 +186,8 @@ class Account:
             experiment = self.experiment_of[slot.cell]
             layout_of(slot.metrics).enter(self.heat(slot.cell), slot.weight, units)
             self.counts_of(experiment)[Outcome.EXPOSURE_APPLIED] += units
+            if slot.tally is not None:
+                self.versions.count(slot.tally, units, slot.weight, slot.newest_ts)
         for experiment, rewards in self.kinds.take_applied():
             self.counts_of(experiment)[Outcome.REWARD_APPLIED] += rewards
 

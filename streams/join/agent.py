@@ -248,6 +248,7 @@ class JoinAgent:
     def _partial(self, experiment: str, period: int) -> Output:
         fold, partition = self.fold, self.ledger.partition
         counts = fold.counts.get(experiment, ()) if period == COUNTERS else ()
+        versions = fold.versions.of.get(experiment) if period == COUNTERS else None
         partial = Partial(
             experiment=experiment,
             partition=partition,
@@ -259,6 +260,8 @@ class JoinAgent:
             epoch=self.ledger.checkpoint.epoch,
             lags=fold.lags.of_period(experiment, period),
             read_until=fold.rewards_mark if period == COUNTERS else 0.0,
+            versions=versions.rows if versions else [],
+            older_versions=versions.older if versions else None,
         )
         to = partition_of(experiment, self._settings.partitions)
         key = f"{experiment}|{partition}|{period}".encode()

@@ -74,6 +74,7 @@ class Fold:
     def __init__(self) -> None:
         self._account = Account()
         self.cells, self.counts, self.lags = self._account.cells, self._account.counts, self._account.lags
+        self.versions = self._account.versions
         self.plans: dict[str, Plan] = {}
         self.horizon_s = 0.0
         """The longest of any experiment: what is older concerns nobody."""
@@ -126,7 +127,7 @@ class Fold:
         filled, watermark, behind = self._slots.filled, self.watermark, mark - self._shortest_s + ROUNDING_S
         for i, (key, x) in enumerate(zip(batch.keys, batch.events, strict=True)):
             ts = x.ts
-            slot = slots.get((x.experiment, x.segment, x.arm, x.holdback, x.propensity))
+            slot = slots.get((x.experiment, x.segment, x.arm, x.holdback, x.propensity, x.weights_version))
             if slot is None or ts // slot.period_s != slot.period:
                 slot = self._slot(batch, i)
                 if slot is None:
@@ -144,6 +145,8 @@ class Fold:
                     if not slot.entered:
                         filled.append(slot)
                     slot.entered += 1
+                    if ts > slot.newest_ts:  # noqa: PLR1730  max() takes three times as long
+                        slot.newest_ts = ts
                     continue
             self._expose(key, record, slot, x)
         self._account.settle()
@@ -250,7 +253,10 @@ class Fold:
         period = x.ts // plan.period_s
         cell = self._account.cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
         weight = inverse_propensity(x.propensity)
-        return self._slots.add(x, Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.keep_s, plan.period_s, period))
+        slot = Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.keep_s, plan.period_s, period)
+        if plan.counts_versions and not x.holdback:
+            slot.tally = self.versions.tally(plan.name, x.weights_version, x.arm)
+        return self._slots.add(x, slot)
 
     def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure) -> None:
         """An exposure of a unit that has a record."""
@@ -266,7 +272,7 @@ class Fold:
         entry = [slot.cell, x.ts, x.exposure_id, slot.weight, [0] * slot.metrics]
         self._changed[key] = record
         self._extend(record, x.ts + slot.keep_s)
-        self._slots.enter(slot)
+        self._slots.enter(slot, x.ts)
         if record[REWARDS]:
             self._account.revise(key, record, partial(entries.append, entry))
         else:

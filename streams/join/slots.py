@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streams.join.versions import Tally
 from streams.records import Exposure
 
 __all__ = ["Slot", "Slots"]
@@ -13,7 +14,7 @@ SLOTS_MAX = 100_000
 
 @dataclass(slots=True)
 class Slot:
-    """Exposures of one cell with one propensity."""
+    """Exposures of one cell with one propensity, served by one version of the weights."""
 
     cell: int
     weight: int
@@ -23,6 +24,10 @@ class Slot:
     period_s: float
     period: float
     """ts // period_s of each of them."""
+    tally: Tally | None = None
+    """Where they are counted by version; None if they are not."""
+    newest_ts: float = 0.0
+    """Latest `ts` of those that entered."""
     entered: int = 0
     """Units that entered the cell and are not in its sums yet."""
 
@@ -31,21 +36,22 @@ class Slots:
     """The slots met under the current specs."""
 
     def __init__(self) -> None:
-        self.met: dict[tuple[str, str | None, str, bool, float], Slot] = {}
-        """By experiment, segment, arm, holdback and propensity as exposures say them: the slot of the newest period."""
+        self.met: dict[tuple[str, str | None, str, bool, float, int], Slot] = {}
+        """By experiment, segment, arm, holdback, propensity and version as exposures say them: the slot of the newest period."""
         self.filled: list[Slot] = []
         """Those that units entered."""
 
     def add(self, x: Exposure, slot: Slot) -> Slot:
         """Keep the slot of exposures like this one."""
-        self.met[x.experiment, x.segment, x.arm, x.holdback, x.propensity] = slot
+        self.met[x.experiment, x.segment, x.arm, x.holdback, x.propensity, x.weights_version] = slot
         return slot
 
-    def enter(self, slot: Slot) -> None:
+    def enter(self, slot: Slot, ts: float) -> None:
         """One more unit. (The hot loop does the same in place.)"""
         if not slot.entered:
             self.filled.append(slot)
         slot.entered += 1
+        slot.newest_ts = max(slot.newest_ts, ts)
 
     def drain(self) -> list[tuple[Slot, int]]:
         """Every filled slot with how many entered, handed over."""

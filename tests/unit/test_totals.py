@@ -9,7 +9,7 @@ import msgspec
 from allocator.delay import LAG_BINS
 from allocator.moments import Moments, layout_of
 from streams.allocate.totals import Totals
-from streams.records import COUNTERS, Cell, Partial
+from streams.records import COUNTERS, Cell, Partial, VersionUnits
 from tests.folding import experiment
 
 CHAT = experiment()
@@ -200,3 +200,16 @@ def test_partials_without_lags_can_be_read() -> None:
     del written["lags"], written["read_until"]
     totals = taking(msgspec.convert(written, Partial))
     assert (totals.training(CHAT).lags, totals.training(CHAT).read_until) == ({}, None)
+
+
+def test_versions_are_those_of_the_counters_partials_and_replaced_with_them() -> None:
+    def counters(seq: int, partition: int, *rows: VersionUnits) -> Partial:
+        return partial(seq, partition=partition, period=COUNTERS, versions=list(rows))
+
+    totals = taking(
+        counters(1, 0, VersionUnits(7, 10.0, {"a": (1, 2)})),
+        counters(2, 0, VersionUnits(7, 20.0, {"a": (3, 6)})),
+        counters(1, 1, VersionUnits(7, 15.0, {"a": (1, 2), "b": (1, 2)}), VersionUnits(8, 30.0, {"b": (2, 4)})),
+    )
+    assert totals.versions().rows == [VersionUnits(7, 20.0, {"a": (4, 8), "b": (1, 2)}), VersionUnits(8, 30.0, {"b": (2, 4)})]
+    assert totals.versions().older is None
