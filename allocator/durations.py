@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from allocator.errors import ArgumentError
 
-__all__ = ["format_duration", "parse_duration"]
+__all__ = ["format_duration", "parse_duration", "rough_duration"]
 
 _UNIT_S = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)", re.ASCII)
@@ -36,3 +36,11 @@ def format_duration(seconds: float) -> str:
     exact = Decimal(repr(float(seconds)))
     in_ms = exact * 1000
     return f"{in_ms:.0f}ms" if in_ms == in_ms.to_integral_value() else f"{exact:f}s"
+
+
+def rough_duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3 min``, ``5 h``, ``2 d``: at most three figures, and never a small number of a large unit."""
+    for unit, size_s in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
