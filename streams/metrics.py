@@ -6,7 +6,7 @@ Everything starts with ``allocator_`` and ends with its unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -15,6 +15,8 @@ __all__ = ["Metrics"]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EVENTS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
+HEALTH = {"ok": 0, "warn": 1, "broken": 2, "unknown": -1}
+"""What the health gauge says for a state."""
 
 
 class Metrics:
@@ -64,6 +66,13 @@ class Metrics:
         self.weights_version = Gauge(
             "allocator_weights_version", "Number of publications of the experiment's weights.", ["experiment"], registry=own
         )
+        self.health = Gauge(
+            "allocator_health",
+            "State of a health check: 0 ok, 1 warn, 2 broken, -1 unknown.",
+            ["experiment", "check"],
+            registry=own,
+        )
+        self._checks: set[str] = set()
         self.lag_records = Gauge("allocator_lag_records", "Records not yet read.", ["topic", "partition"], registry=own)
         self.lag_seconds = Gauge(
             "allocator_lag_seconds", "Seconds between the newest record counted and now.", ["topic", "partition"], registry=own
@@ -82,6 +91,12 @@ class Metrics:
             "allocator_partitions_owned", "Partitions assigned to this worker.", ["agent"], registry=own
         )
 
+    def checked(self, experiment: str, states: Mapping[str, str]) -> None:
+        """The states of an experiment's health checks, by name of the check."""
+        for check, state in states.items():
+            self.health.labels(experiment, check).set(HEALTH[state])
+        self._checks.update(states)
+
     def published(self, experiment: str, version: int, age_s: Callable[[], float]) -> None:
         """Weights went out; `age_s` is asked at every scrape how old the newest publication is."""
         self.weights_version.labels(experiment).set(version)
@@ -91,6 +106,8 @@ class Metrics:
         """This worker no longer owns it: a number that stands still would look like a fault."""
         for gauge in (self.weights_version, self.publish_age_seconds):
             _drop(gauge, experiment)
+        for check in self._checks:
+            _drop(self.health, experiment, check)
 
     def forget_partition(self, topic: str, partition: int) -> None:
         """This worker no longer reads it."""

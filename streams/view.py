@@ -13,6 +13,7 @@ from faust.types import TP
 
 from allocator.experiment import Experiment
 from streams.allocate.agent import AllocateAgent
+from streams.health import Checkups, ExperimentHealth, health_of
 from streams.join.agent import JoinAgent
 from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES, label
 from streams.metrics import Metrics
@@ -60,6 +61,7 @@ class WorkerView:
         self._app = app
         self._read: set[tuple[str, int]] = set()
         self._owned: set[str] = set()
+        self._checkups = Checkups()
 
     def ready(self) -> tuple[bool, str]:
         return self._app.ready()
@@ -89,6 +91,12 @@ class WorkerView:
     def history(self, name: str) -> list[HistoryPoint]:
         return [HistoryPoint.of(decision) for decision in self._app.decision_log.of.get(name, ())]
 
+    def health(self, name: str) -> ExperimentHealth | None:
+        spec, agent, now = self._app.specs.current.get(name), self._owner(name), time.time()
+        if spec is None or agent is None:
+            return None
+        return self._checkups.fresh(name, now) or self._checkups.take(self._health(spec, agent, now))
+
     def refresh(self, metrics: Metrics) -> None:
         """Bring the gauges that mirror state to the present."""
         intake = self._app.intake
@@ -108,6 +116,7 @@ class WorkerView:
         self._refresh_sizes(metrics)
         self._refresh_lag(metrics)
         self._refresh_published(metrics)
+        self._refresh_health(metrics)
 
     def _refresh_sizes(self, metrics: Metrics) -> None:
         app = self._app
@@ -147,6 +156,16 @@ class WorkerView:
         for name in self._owned - owned:
             metrics.forget_experiment(name)
         self._owned = owned
+
+    def _refresh_health(self, metrics: Metrics) -> None:
+        """Of one experiment at a time."""
+        name = self._checkups.due(sorted(self._owned), time.time())
+        if name is not None and (found := self.health(name)) is not None:
+            metrics.checked(name, {check.name: check.state for check in found.checks})
+
+    def _health(self, spec: Experiment, agent: AllocateAgent, now: float) -> ExperimentHealth:
+        name = spec.experiment
+        return health_of(spec, agent.totals[name], self._app.decision_log.of.get(name, ()), agent.weights.get(name), now)
 
     def _owner(self, name: str) -> AllocateAgent | None:
         agents = self._app.intake.agents(ALLOCATE).values()

@@ -9,10 +9,19 @@ from typing import Any
 import msgspec
 
 from allocator.experiment import Experiment
+from allocator.health import HealthCheck, worst
 from allocator.spec import load_experiment
 from allocator.standing import Breach
 from streams.records import ArmState, Decision, MetricState
-from streams.web.view import ArmShare, ExperimentDetail, ExperimentSummary, HistoryPoint, StageRow, rows_of
+from streams.web.view import (
+    ArmShare,
+    ExperimentDetail,
+    ExperimentHealth,
+    ExperimentSummary,
+    HistoryPoint,
+    StageRow,
+    rows_of,
+)
 
 __all__ = ["FakeView", "Story", "digits", "waiting"]
 
@@ -39,6 +48,7 @@ class Story:
         self.decisions = decisions
         self.counters = counters or {}
         self.breaches: list[Breach] = []
+        self.checks = [HealthCheck("sample ratio", "unknown", None, "no unit yet")]
 
     @property
     def name(self) -> str:
@@ -104,6 +114,12 @@ class FakeView:
 
     def known(self, name: str) -> bool:
         return name in self.stories or name in self.elsewhere
+
+    def health(self, name: str) -> ExperimentHealth | None:
+        if name in self.elsewhere or name not in self.stories:
+            return None
+        checks = self.stories[name].checks
+        return ExperimentHealth(name=name, state=worst(checks), ts=0.0, checks=checks)
 
     def decisions(self, name: str, limit: int) -> list[Decision]:
         return self.stories[name].decisions[::-1][:limit]

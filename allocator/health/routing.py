@@ -76,7 +76,7 @@ def _sample_ratio(signs: Signs) -> HealthCheck:
         return HealthCheck(name, "ok", ratio, f"{said}: within chance (p ≤ {found.p:.2g})")
     sentence = (
         f"{said} (p ≤ {found.p:.2g} at any time): units of an arm are lost, or logged with a wrong propensity; compare what the "
-        "arm's code path logs with what it serves, and trust no effect until it is mended (where most units come back after their "
+        "arm's code path logs with what it serves, and trust no effect until it is mended (where most units come back after "
         "window and grace, they are counted again: then lengthen the window)"
     )
     return HealthCheck(name, "broken", ratio, sentence)

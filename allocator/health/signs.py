@@ -43,12 +43,16 @@ class HealthCheck(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One version of the weights as it was published: `ppm` by arm, `ts` in seconds since the epoch."""
+    """One version of the weights as it was published: `ppm` by arm, `ts` in seconds since the epoch.
+
+    `held`: the policy gave no usable weights, and the reason says why.
+    """
 
     version: int
     ts: float
     ppm: Mapping[str, int]
     reason: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,6 @@ class Signs:
     now : seconds since the epoch.
     event_ts : newest event time counted, none beyond the log's time; 0 before the first.
     valid_until : when the newest weights run out; None before the first.
-    failure : why the policy gives no usable weights; empty if it does.
     standing : what stands from former decisions.
     """
 
@@ -76,7 +79,6 @@ class Signs:
     now: float
     event_ts: float = 0.0
     valid_until: float | None = None
-    failure: str = ""
     standing: Standing = field(default_factory=Standing)
 
     @property

@@ -31,20 +31,19 @@ def _in_force(signs: Signs) -> HealthCheck:
             f"ran out {rough_duration(-left_s)} ago: routers serve {fallback}; start a worker, or see why it does not publish"
         )
         return HealthCheck("weights", "broken", left_s, sentence)
-    if not signs.failure:
+    if not signs.publications or not signs.publications[-1].held:
         return HealthCheck("weights", "ok", left_s, f"in force for another {rough_duration(left_s)}")
     held_s = signs.now - _held_since(signs)
-    sentence = (
-        f"held for {rough_duration(held_s)}, because the policy gives none: {signs.failure}; mend the policy or its parameters"
-    )
+    why = signs.publications[-1].reason
+    sentence = f"held for {rough_duration(held_s)}, because the policy gives none: {why}; mend the policy or its parameters"
     return HealthCheck("weights", "broken" if held_s > HELD_S else "warn", held_s, sentence)
 
 
 def _held_since(signs: Signs) -> float:
-    """The first of the newest publications that all were held for the present reason; now if that was not published yet."""
+    """When the first of the newest publications that are all held was made."""
     since = signs.now
     for publication in reversed(signs.publications):
-        if signs.failure not in publication.reason:
+        if not publication.held:
             break
         since = publication.ts
     return since

@@ -19,6 +19,7 @@ from streams.cli import (
     doctor,
     experiments,
     guardrails,
+    health,
     namespaces,
     plan,
     report,
@@ -65,6 +66,7 @@ app.command()(report.report)
 app.command()(namespaces.namespaces)
 app.command()(send.send)
 app.command()(doctor.doctor)
+app.command()(health.health)
 app.add_typer(dlt.app, name="dlt")
 app.command()(audit.rebuild)
 app.command()(audit.diff)

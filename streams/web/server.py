@@ -33,7 +33,7 @@ OWNER_TIMEOUT_S = 2.0
 DECISIONS_DEFAULT = 50
 DECISIONS_MAX = 1000
 
-_PATHS = "/api/experiments, /api/experiments/{name}, /api/experiments/{name}/decisions, /api/experiments/{name}/history"
+_PATHS = "/api/experiments, /api/experiments/{name}, and below it /decisions, /history, /health"
 _HEADERS = {
     # Inline styles because plotly brings its own so; scripts only from here.
     "Content-Security-Policy": (
@@ -109,6 +109,7 @@ def create_web(view: View, metrics: Metrics) -> web.Application:
     app.router.add_get("/api/experiments/{name}", _detail)
     app.router.add_get("/api/experiments/{name}/decisions", _decisions)
     app.router.add_get("/api/experiments/{name}/history", _history)
+    app.router.add_get("/api/experiments/{name}/health", _health)
     add_assets(app)
     return app
 
@@ -150,6 +151,11 @@ async def _history(request: web.Request) -> web.Response:
     if view.detail(name) is None:
         return await _elsewhere(request)
     return _json([point for point in view.history(name) if point.version > after])
+
+
+async def _health(request: web.Request) -> web.Response:
+    found = request.app[_VIEW].health(request.match_info["name"])
+    return await _elsewhere(request) if found is None else _json(found)
 
 
 async def _elsewhere(request: web.Request) -> web.Response:

@@ -13,12 +13,14 @@ from msgspec import Struct
 
 from allocator.stages import Step
 from allocator.standing import Breach
+from streams.health import ExperimentHealth
 from streams.records import ArmState, Decision, Experiment, Weights
 
 __all__ = [
     "ArmRow",
     "ArmShare",
     "ExperimentDetail",
+    "ExperimentHealth",
     "ExperimentSummary",
     "HistoryPoint",
     "MetricRow",
@@ -188,6 +190,9 @@ class View(Protocol):
 
     def decisions(self, name: str, limit: int) -> list[Decision]:
         """At most `limit` decisions of an experiment owned here, newest first."""
+
+    def health(self, name: str) -> ExperimentHealth | None:
+        """None: unknown, or another worker owns it."""
 
     def history(self, name: str) -> list[HistoryPoint]:
         """The publications of an experiment owned here, oldest first, as far back as is kept."""

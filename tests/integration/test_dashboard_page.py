@@ -14,6 +14,7 @@ import msgspec
 import pytest
 from selenium.webdriver import Chrome
 
+from allocator.health import HealthCheck
 from allocator.standing import Breach
 from streams.metrics import Metrics
 from streams.web.server import WebServer
@@ -226,6 +227,33 @@ def test_counters_that_do_not_add_up_are_shown_as_such(browser: Chrome, serve: C
 
     opened(browser, serve(Leaking(digits(time.time()))).url())
     assert text(browser, "#counters-hint") == "60,804 in outcomes, 70,000 read: these should agree."
+
+
+def test_health_in_a_line_and_unfolded(browser: Chrome, serve: Callable[[View], Worker]):
+    story = digits(time.time())
+    story.checks = [HealthCheck("weights", "ok", 1.0, "in force"), HealthCheck("clocks", "unknown", None, "none yet")]
+    opened(browser, serve(FakeView(story)).url())
+    assert text(browser, "#health-state") == "ok"
+    assert text(browser, "#health-text") == "1 of 2 health checks know enough, and find nothing wrong"
+    story.checks += [
+        HealthCheck("dead letters", "warn", 0.001, "3 of 3000 events could not be used"),
+        HealthCheck("sample ratio", "broken", 0.95, "b has 5.00% fewer units"),
+    ]
+    wait_until(browser, "document.querySelector('#health-state').dataset.state === 'broken'")
+    assert text(browser, "#health-text") == "sample ratio: b has 5.00% fewer units (and 1 more)"
+    browser.execute_script("document.querySelector('#health').open = true")
+    assert texts(browser, "#health-checks strong") == ["sample ratio", "dead letters", "clocks", "weights"]
+    assert complaints(browser) == []
+
+
+def test_an_owner_of_an_older_release_has_no_health_to_show(browser: Chrome, serve: Callable[[View], Worker]):
+    class Older(FakeView):
+        def health(self, name: str) -> Any:
+            return None
+
+    opened(browser, serve(Older(digits(time.time()))).url())
+    assert text(browser, "#name") == "digits"
+    assert browser.execute_script("return document.querySelector('#health').hidden")
 
 
 def test_text_of_others_is_never_markup(browser: Chrome, serve: Callable[[View], Worker]):

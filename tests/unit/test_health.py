@@ -130,7 +130,9 @@ def test_an_arm_that_was_evicted_does_not_break_it() -> None:
     assert found(signs(evidence=gone, publications=at), "sample ratio").state == "ok"
     assert found(signs(evidence=gone, publications=at[:1]), "sample ratio").state == "broken", "the control: not evicted"
     breach = Breach(metric="m", arm="b", action="evict", version=2, ts=5 * 3600.0 - 60, units=1, estimate=0.0, bound=0.0)
-    only_new = signs(evidence=gone, publications=[publication(3, a=1_000_000, ts=9 * 3600.0)], standing=Standing(breaches=(breach,)))
+    only_new = signs(
+        evidence=gone, publications=[publication(3, a=1_000_000, ts=9 * 3600.0)], standing=Standing(breaches=(breach,))
+    )
     assert found(only_new, "sample ratio").state == "ok"
 
 
@@ -191,7 +193,7 @@ def test_exposures_that_name_no_version_say_so() -> None:
         assert (check.state, "weights_version" in check.sentence) == ("unknown", True)
 
 
-@pytest.mark.parametrize(("served_s", "state"), [(5.0, "ok"), (30.0, "warn"), (100.0, "broken")])
+@pytest.mark.parametrize("served_s, state", [(5.0, "ok"), (30.0, "warn"), (100.0, "broken")])
 def test_a_router_that_serves_what_was_replaced_is_stale(served_s: float, state: str) -> None:
     known = [publication(1, ts=NOW - 500), publication(2, ts=NOW - 110)]
     stale = signs(versions=table((1, NOW - 110 + served_s, 10, 10), (2, NOW, 500, 500)), publications=known)
@@ -299,11 +301,11 @@ def test_one_dead_letter_is_worth_a_look_however_few_events_there_are() -> None:
 
 def test_weights_that_ran_out_or_are_held() -> None:
     assert found(signs(valid_until=NOW - 1), "weights").state == "broken"
-    why = "policy: no weights"
-    assert found(signs(failure=why), "weights").state == "warn"
-    held = [publication(1, ts=NOW - 2000), *(publication(v, ts=NOW - 900 + v, reason=f"lease renewed; held: {why}") for v in (2, 3))]
-    check = found(signs(failure=why, publications=held), "weights")
-    assert (check.state, check.figure) == ("broken", 898.0)
+    held = [replace(publication(v, ts=NOW - 900 + v, reason="held: no weights"), held=v > 1) for v in (1, 2, 3)]
+    check = found(signs(publications=held), "weights")
+    assert (check.state, check.figure, "held: no weights" in check.sentence) == ("broken", 898.0, True)
+    assert found(signs(publications=held, now=NOW - 800), "weights").state == "warn"
+    assert found(signs(publications=[*held, publication(4)]), "weights").state == "ok"
 
 
 def test_a_collapse_is_early_only_before_there_are_units() -> None:

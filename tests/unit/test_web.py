@@ -13,6 +13,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
+from allocator.health import HealthCheck
 from allocator.spec import load_experiment
 from allocator.stages import next_standing
 from allocator.standing import Breach, Standing
@@ -153,7 +154,16 @@ async def test_history_comes_oldest_first_and_from_where_the_reader_is(serve: Se
 # -- names and owners ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["", "/decisions", "/history"])
+async def test_health(serve: Serve):
+    story = digits(NOW)
+    story.checks = [HealthCheck("sample ratio", "ok", 1.01, "fine"), HealthCheck("weights", "warn", None, "look")]
+    client = await serve(FakeView(story))
+    found = await (await client.get("/api/experiments/digits/health")).json()
+    assert (found["name"], found["state"]) == ("digits", "warn")
+    assert found["checks"][0] == {"name": "sample ratio", "state": "ok", "figure": 1.01, "sentence": "fine"}
+
+
+@pytest.mark.parametrize("path", ["", "/decisions", "/history", "/health"])
 async def test_an_unknown_name_is_answered_with_the_nearest_known(serve: Serve, path: str):
     client = await serve(FakeView(digits(NOW, decisions=1), waiting("chat")))
     status, error, expected = await problem(await client.get(f"/api/experiments/digist{path}"))
@@ -170,7 +180,7 @@ async def test_an_unknown_name_among_none(serve: Serve):
     assert "allocator apply" in (await problem(await client.get("/api/experiments/chat")))[2]
 
 
-@pytest.mark.parametrize("path", ["", "/decisions?limit=2", "/history?after=58"])
+@pytest.mark.parametrize("path", ["", "/decisions?limit=2", "/history?after=58", "/health"])
 async def test_any_worker_answers_for_any_experiment(serve: Serve, path: str):
     owner = await serve(FakeView(digits(NOW)))
     other = await serve(FakeView(elsewhere={"digits": base_url(owner)}))
@@ -341,7 +351,7 @@ async def test_what_a_worker_no_longer_owns_is_no_longer_reported():
 def test_labels_are_bounded_by_the_deployment():
     metrics = Metrics()
     labels = {name for instrument in vars(metrics).values() for name in getattr(instrument, "_labelnames", ())}
-    assert labels == {"topic", "outcome", "reason", "experiment", "partition", "agent"}
+    assert labels == {"topic", "outcome", "reason", "experiment", "partition", "agent", "check"}
 
 
 def test_two_workers_in_one_process_have_metrics_of_their_own():
@@ -376,3 +386,19 @@ def test_rows_of_a_decision():
     ]
     assert [row.id for row in metrics["latency_ms"]] == [state.id for state in states]
     assert json.loads(msgspec.json.encode(metrics["correct"][0]))["interval"] == list(states[0].metrics["correct"].interval or ())
+
+
+def test_health_states_are_a_gauge_that_goes_with_its_experiment():
+    metrics = Metrics()
+    metrics.checked("chat", {"sample ratio": "broken", "weights": "ok", "clocks": "unknown"})
+    metrics.checked("mail", {"weights": "warn"})
+
+    def states() -> dict[tuple[str, str], float]:
+        families = {family.name: family for family in metrics.registry.collect()}
+        return {(s.labels["experiment"], s.labels["check"]): s.value for s in families["allocator_health"].samples}
+
+    assert states() == {
+        ("chat", "sample ratio"): 2, ("chat", "weights"): 0, ("chat", "clocks"): -1, ("mail", "weights"): 1,
+    }  # fmt: skip
+    metrics.forget_experiment("chat")
+    assert states() == {("mail", "weights"): 1}

@@ -6,7 +6,7 @@
 import { redraw } from "./charts.js";
 import { byId, show, write } from "./dom.js";
 import { clock } from "./format.js";
-import { renderExperiment, renderList, renderMessage, renderNotice } from "./render.js";
+import { renderExperiment, renderHealth, renderList, renderMessage, renderNotice } from "./render.js";
 
 const INTERVAL_MS = 1000;
 const TIMEOUT_MS = 5000;
@@ -72,7 +72,7 @@ async function update(current) {
 
 async function updateExperiment(name, current) {
   const path = `/api/experiments/${encodeURIComponent(name)}`;
-  const detail = await get(path);
+  const [detail, health] = await Promise.all([get(path), get(`${path}/health`).catch(() => null)]); // an owner of an older release has none
   const known = shown.name === name && detail.version >= (shown.detail?.version ?? 0);
   let { history, decisions } = known ? shown : { history: [], decisions: [] };
   if (!known || detail.version !== shown.detail.version || detail.ts !== shown.detail.ts) {
@@ -84,6 +84,7 @@ async function updateExperiment(name, current) {
   if (!current()) return;
   Object.assign(shown, { name, detail, history, decisions });
   renderExperiment(detail, history, decisions, now());
+  renderHealth(health);
 }
 
 async function explainEmpty(current) {

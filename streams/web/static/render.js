@@ -59,6 +59,31 @@ export function renderExperiment(detail, history, decisions, now) {
   write(byId("spec"), JSON.stringify(detail.spec, null, 2));
 }
 
+const STATES = ["broken", "warn", "unknown", "ok"];
+
+/** The worst of the checks in one line; unfolded, all of them, the worst first. */
+export function renderHealth(health) {
+  show(byId("health"), health !== null);
+  if (health === null) return;
+  const checks = STATES.flatMap((state) => health.checks.filter((check) => check.state === state));
+  const bad = checks.filter(({ state }) => state === "broken" || state === "warn");
+  const known = checks.filter(({ state }) => state !== "unknown");
+  renderHealthState(byId("health-state"), health.state);
+  const others = bad.length > 1 ? ` (and ${count(bad.length - 1)} more)` : "";
+  write(byId("health-text"), bad.length ? `${bad[0].name}: ${bad[0].sentence}${others}` : `${count(known.length)} of ${count(checks.length)} health checks know enough, and find nothing wrong`);
+  sync(byId("health-checks"), checks, (check) => check.name, () => make("li", "", make("span", "pill"), make("strong"), make("span")), (item, check) => {
+    const [state, name, sentence] = item.children;
+    renderHealthState(state, check.state);
+    write(name, check.name);
+    write(sentence, check.sentence);
+  });
+}
+
+function renderHealthState(pill, state) {
+  write(pill, state);
+  pill.dataset.state = state;
+}
+
 function renderStatus(pill, status) {
   write(pill, status);
   pill.dataset.status = status;
