@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["health"]
 
-DECISIONS_READ_MAX = 20_000
-"""Offsets of each partition of the decisions that are looked back: more than the newest thousand of one experiment."""
+DECISIONS_MAX = 1000
+"""The newest ones, as many as a worker keeps."""
 STATE_STYLE = {"ok": "green", "warn": "yellow", "broken": "bold red", "unknown": "dim"}
 
 
@@ -43,21 +44,18 @@ async def _read(connection: Connection, topics: Topics, name: str) -> Experiment
     """From the topics: no worker has to run."""
     from allocator.errors import UnknownExperiment
     from streams.cli.weights import read_weights
-    from streams.compacted import CompactedTopic
+    from streams.decisions import read_decisions
     from streams.experiments import read_experiments
     from streams.health import health_of
     from streams.totals import read_totals
-    from streams.view import DecisionLog
 
     for topic in (topics.experiments, topics.partials, topics.decisions):
         await topic_must_exist(connection, topic)
     specs = await read_experiments(connection, topics)
     if name not in specs:
         raise UnknownExperiment(name)
-    totals = await read_totals(connection, topics, {name})
-    weights = next((w for w in (await read_weights(connection, topics)).get(name, []) if w.segment is None), None)
-    decisions = DecisionLog()
-    reader = CompactedTopic(connection, topics.decisions, decisions.take, newest=DECISIONS_READ_MAX)
-    await reader.read_to_end()
-    await reader.stop()
-    return health_of(specs[name], totals[name], decisions.of.get(name, ()), weights, time.time())
+    totals, weights, decisions = await asyncio.gather(
+        read_totals(connection, topics, [name]), read_weights(connection, topics), read_decisions(connection, topics, name)
+    )
+    whole = next((found for found in weights.get(name, []) if found.segment is None), None)
+    return health_of(specs[name], totals[name], decisions[-DECISIONS_MAX:], whole, time.time())

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
+from allocator.health import HealthCheck
 from allocator.inference import Observations
 from allocator.moments import Moments
 from allocator.policies import Context
@@ -16,6 +17,7 @@ from allocator.posterior import Posteriors
 from allocator.standardise import comparable_posteriors
 from allocator.weights import Weights
 from streams.allocate.totals import Totals
+from streams.health import health_of
 from streams.records import Decision
 
 __all__ = ["Inputs", "number"]
@@ -44,12 +46,14 @@ class Inputs:
     weights: Mapping[str | None, Weights]
     decisions: Sequence[Decision]
     now: float
+    health: Sequence[HealthCheck] = ()
 
     @classmethod
     def of(
         cls, experiment: Experiment, totals: Totals, weights: Sequence[Weights], decisions: Sequence[Decision], now: float
     ) -> Inputs:
         """From what was read of the topics."""
+        whole = next((each for each in weights if each.segment is None), None)
         return cls(
             experiment=experiment,
             evidence=totals.training(experiment),
@@ -59,6 +63,7 @@ class Inputs:
             weights={each.segment: each for each in weights},
             decisions=decisions,
             now=now,
+            health=health_of(experiment, totals, decisions, whole, now).checks,
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from allocator.standing import Standing
 from allocator.verdict import Alarm, Case, Verdict, lease_alarms, verdict
 from streams.report.curves import densities, history
 from streams.report.effects import cost, effects, novelties
+from streams.report.health import health_alarms
 from streams.report.inputs import Inputs, number
 from streams.report.record import AlarmRow, ArmRow, MethodRow, NoveltyRow, Report, SpecRow, VerdictRow
 from streams.report.sections import SECTIONS
@@ -23,7 +24,7 @@ def make_report(inputs: Inputs, alarms: Sequence[Alarm] = ()) -> Report:
     costs, cost_methods = cost(inputs)
     trends, trend_methods = novelties(inputs)
     parts = segments(inputs)
-    alarms = [*alarms, *lease_alarms(experiment, weights, inputs.now)]
+    alarms = [*alarms, *lease_alarms(experiment, weights, inputs.now), *health_alarms(experiment.experiment, inputs.health)]
     cautions = [*_trend_cautions(trends), *parts.cautions, *_status_cautions(inputs)]
     case = Case.of(experiment, inputs.evidence, inputs.now, weights, alarms=alarms, cautions=cautions)
     found = verdict(case)

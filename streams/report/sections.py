@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streams.phrases import rough_duration
+from streams.report.health import health
 from streams.report.inputs import Inputs
 from streams.report.record import Section
 from streams.report.words import count, time
@@ -56,4 +57,4 @@ def counters(inputs: Inputs) -> Section:
     )
 
 
-SECTIONS: tuple[Callable[[Inputs], Section | None], ...] = (guardrails, stage, counters)
+SECTIONS: tuple[Callable[[Inputs], Section | None], ...] = (guardrails, stage, health, counters)

@@ -6,6 +6,7 @@ from allocator.health import HealthCheck
 from streams.allocate.totals import Totals
 from streams.health import DUE_S, FRESH_S, Checkups, ExperimentHealth, publication_of, signs_of
 from streams.records import COUNTERS, ArmState, Decision, Partial, VersionUnits
+from streams.report.health import health_alarms
 from tests.folding import Partition, experiment, exposure
 
 
@@ -62,3 +63,14 @@ def test_who_was_not_looked_at_for_longest_is_due() -> None:
     assert checkups.due(["chat", "mail"], DUE_S) == "chat"
     assert checkups.due(["mail"], DUE_S) is None
     assert checkups.due(["chat", "mail"], 2.0) == "chat", "it was forgotten when it was owned no more"
+
+
+def test_what_is_broken_is_an_alarm_of_the_report() -> None:
+    checks = [
+        HealthCheck("sample ratio", "broken", 0.9, "b has 10.00% fewer units"),
+        HealthCheck("weights", "broken", -5.0, "ran out"),
+        HealthCheck("clocks", "warn", 12.0, "ahead"),
+    ]
+    (alarm,) = health_alarms("chat", checks)  # the weights' lease is the verdict's own
+    assert (alarm.check, alarm.found) == ("sample ratio", "b has 10.00% fewer units")
+    assert alarm.repair == "allocator health chat shows every check"

@@ -217,7 +217,7 @@ def test_a_new_part_is_one_function(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     )
     monkeypatch.setattr("streams.report.make.SECTIONS", (*sections_module.SECTIONS, lambda _: made))
     report = make_report(nothing(spec()))
-    assert [section.title for section in report.sections] == ["Events", "Tree"]
+    assert [section.title for section in report.sections] == ["Health", "Events", "Tree"]
     assert "what moves the root" in page(report)
     show(report)
     assert "Tree  what moves the root" in capsys.readouterr().out
