@@ -17,7 +17,6 @@ from allocator.experiment import Experiment
 from allocator.lifecycle import revise
 from allocator.overrule import overrule
 from allocator.spec import load_experiment
-from allocator.standing import Standing
 from allocator.weights import PPM, Weights
 from streams.cli.guardrails import breach_line
 from tests.trained import evidence_of, sums_of
@@ -236,13 +235,6 @@ def test_a_breach_follows_the_spec_its_action_and_its_end() -> None:
     assert decide(spec(guardrails={}), evidence, out, 2.0).weights.standing.breaches == ()
     fewer = spec(arms="ab")
     assert decide(fewer, seen(fewer, FINE), out, 2.0).weights.standing.breaches == ()
-
-
-def test_what_else_stands_is_carried_on() -> None:
-    experiment, previous = before()
-    standing = Standing(stage=2, stage_since=7.0, stage_units=30)
-    found = decide(experiment, seen(experiment, HARM), msgspec.structs.replace(previous, standing=standing), 1.0)
-    assert msgspec.structs.replace(found.weights.standing, breaches=()) == standing
 
 
 def test_what_stands_survives_the_record() -> None:
