@@ -182,7 +182,7 @@ def _source(borrow: Borrow, metric: Metric, sources: Mapping[str, Source]) -> tu
         raise SpecError(
             path, borrow.source_metric, f"a metric of {borrow.experiment}: one of {', '.join(source.experiment.metrics)}"
         )
-    for field in ("type", "aggregate"):
+    for field in ("type", "aggregate", "missing"):
         mine, other = getattr(metric, field), getattr(theirs, field)
         if mine != other:
             expected = f"a metric of {field} {mine}, as here; {borrow.source_metric} there is of {field} {other}"
@@ -195,6 +195,8 @@ def _source(borrow: Borrow, metric: Metric, sources: Mapping[str, Source]) -> tu
 def _prior(borrow: Borrow, metric: Metric, source: Source, j: int, moments: Moments, arm: str | None = None) -> Prior:
     theirs = source.experiment.metrics[borrow.source_metric]
     in_their_steps = msgspec.structs.replace(metric, resolution=theirs.resolution)
+    if (reported := source.experiment.reported.get(borrow.source_metric)) is not None:  # units are those that have a value
+        moments = Moments(moments.metrics, (moments.sum(reported), *moments.sums[1:]))
     prior = borrowed_prior(in_their_steps, j, moments, borrow.discount)
     for error in prior_errors(metric.type, prior):
         raise SpecError(borrow.path, borrow.experiment, f"{error.name} to be {error.expected}, not {error.value!r}")

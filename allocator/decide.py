@@ -95,7 +95,7 @@ def decide(
     Parameters
     ----------
     moments : what trains the allocation (held-back units do not), with segments and periods for the policies that ask for them;
-        or arm id → moments of all its units, an absent arm having none. Metrics are in the order of ``experiment.metrics``.
+        or arm id → moments of all its units, an absent arm having none. Laid out as ``experiment.columns``.
     previous : the last published weights (of that segment), None before the first.
     now : seconds since the epoch.
     segment : whose weights are wanted; None for those of the whole experiment. Guardrails broken before are known of the whole
@@ -105,7 +105,7 @@ def decide(
     ------
     SpecError : the policy is unknown or its parameters are wrong; `load_experiment` refuses such a spec.
     """
-    arms, metrics = experiment.arm_ids, len(experiment.metrics)
+    arms, metrics = experiment.arm_ids, len(experiment.columns)
     evidence = moments if isinstance(moments, Evidence) else Evidence.of_arms(arms, metrics, moments)
     return _Case(experiment, evidence, previous, now).decision(segment, previous, previous)
 

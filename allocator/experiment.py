@@ -23,19 +23,23 @@ __all__ = [
     "Aggregate",
     "Arm",
     "Constraints",
+    "Derived",
     "Direction",
     "Experiment",
     "Metric",
     "MetricType",
+    "Missing",
     "Policy",
     "Prior",
     "Status",
+    "derived_kind",
 ]
 
 Status = Literal["running", "paused", "stopped"]
 MetricType = Literal["binary", "value", "count"]
 Direction = Literal["up", "down"]
 Aggregate = Literal["sum", "max", "last"]
+Missing = Literal["zero", "excluded"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0, description="seconds; a spec file may say 100ms, 10m, 7d")]
@@ -65,9 +69,10 @@ class Prior(Struct, frozen=True, kw_only=True):
 class Metric(Struct, frozen=True, kw_only=True):
     """What a reward measures, and how a unit's rewards become one number.
 
-    A unit without a reward has the value 0. `aggregate` says what several rewards of one unit make: their sum, their
-    maximum, or the last by time. A binary metric takes 0 and 1 and its maximum. The default prior is weak: a uniform one of a
-    rate; of a value, one unit like all arms' units together; of a count, one event at their rate.
+    A unit without a reward has the value 0, or with `missing` excluded is left out of the mean. `aggregate` says what several
+    rewards of one unit make: their sum, their maximum, or the last by time. `cap` winsorises what they make, so a unit's value. A
+    binary metric takes 0 and 1 and its maximum. The default prior is weak: a uniform one of a rate; of a value, one unit like all
+    arms' units together; of a count, one event at their rate.
     """
 
     type: MetricType = "binary"
@@ -75,8 +80,32 @@ class Metric(Struct, frozen=True, kw_only=True):
     window_s: Seconds = field(default=86400.0, name="window")
     resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
     aggregate: Aggregate = "sum"
+    cap: Annotated[float | None, Meta(description="a unit's value beyond it, in size, counts as this; null: none")] = None
+    missing: Annotated[Missing, Meta(description="what a unit without a reward is: the value 0, or not in the mean")] = "zero"
     prior: Annotated[Prior | None, Meta(description="of every arm; None is the default of the metric's type")] = None
     arm_priors: Annotated[dict[Name, Prior], Meta(description="of single arms, in place of `prior`")] = {}
+
+
+class Derived(Struct, frozen=True, kw_only=True):
+    """A metric that is never observed but made of others, which may be derived too: a weighted sum, a ratio, or a product.
+
+    It is a function of their means, see `allocator.metric_tree`. Exactly one of the three is set.
+    """
+
+    sum: Annotated[dict[Name, float] | UnsetType, Meta(description="metric to its weight")] = UNSET
+    ratio: Annotated[tuple[Name, Name] | UnsetType, Meta(description="numerator, denominator")] = UNSET
+    product: Annotated[tuple[Name, Name] | UnsetType, Meta(description="of the means of two metrics")] = UNSET
+    direction: Direction = "up"
+    prior: Annotated[Prior | None, Meta(description="of every arm, as of a value metric")] = None
+
+
+def derived_kind(derived: Derived) -> tuple[Literal["sum", "ratio", "product"], tuple[str, ...], tuple[float, ...]]:
+    """How it is made, of which metrics, and with which weights, of which only a sum has any."""
+    if isinstance(derived.sum, dict):
+        return "sum", tuple(derived.sum), tuple(derived.sum.values())
+    if isinstance(derived.ratio, tuple):
+        return "ratio", derived.ratio, ()
+    return "product", derived.product or (), ()
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -103,8 +132,9 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     experiment: Name
     arms: tuple[Arm, ...]
     control: Annotated[Name, Meta(description="the arm every other one is compared with")]
-    metrics: dict[str, Metric]
-    objective: Annotated[str, Meta(description="the metric that traffic follows")]
+    metrics: Annotated[dict[str, Metric], Meta(description="those that are observed, in the order of the moments")]
+    derived: Annotated[dict[str, Derived], Meta(description="metrics made of others; may change in a run")] = {}
+    objective: Annotated[str, Meta(description="the metric that traffic follows, observed or derived")]
     guardrails: Annotated[dict[str, Guardrail], Meta(description="by metric: how much worse than control an arm may be")] = {}
     overruled: Annotated[
         dict[str, tuple[Name, ...]],
@@ -159,8 +189,19 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
 
     @cached_property
     def metric_names(self) -> tuple[str, ...]:
-        """Metric names in the order of the moments."""
+        """Names of observed metrics in the order of the moments."""
         return tuple(self.metrics)
+
+    @cached_property
+    def reported(self) -> dict[str, int]:
+        """Metric whose missing units are excluded → place in the moments of the indicator that a unit has a value."""
+        excluded = [name for name, metric in self.metrics.items() if metric.missing == "excluded"]
+        return {name: len(self.metrics) + k for k, name in enumerate(excluded)}
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """What the moments count of a unit, in their order: the observed metrics, then the indicators of `reported`."""
+        return (*self.metrics, *(f"{name}:reported" for name in self.reported))
 
     @cached_property
     def spec_hash(self) -> str:

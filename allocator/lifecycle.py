@@ -28,7 +28,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 """What may follow what. `stopped` is final."""
 
 _SAME = "the same as in the running experiment; stop it and apply under a new name"
-_SUMMED = ("type", "resolution", "aggregate", "window_s")
+_SUMMED = ("type", "resolution", "aggregate", "window_s", "cap", "missing")
 """Fields of a metric that decide what its moments mean."""
 
 

@@ -1,7 +1,8 @@
 """What traffic follows: a number a unit, made of its metrics, and the posteriors of its mean.
 
-Three forms: a metric, a sum of metrics with weights, a ratio of two. All make samples of moments and posteriors of samples, so a
-policy may weigh or part the evidence without knowing the form. `Objective.of` is the one place that reads a spec.
+Four forms: a metric, a sum of metrics with weights, a ratio of two, and any other tree (`allocator.metric_tree`). All make
+samples of moments and posteriors of samples, so a policy may weigh or part the evidence without knowing the form. `Objective.of` is
+the one place that reads a spec, for the objective and for every other metric that is read out.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from allocator.errors import ArgumentError
 from allocator.experiment import Experiment, Metric
+from allocator.metric_tree import Node, node_of, resolutions_of, samples_of_node
 from allocator.moments import Moments
 from allocator.posterior import Posteriors, posteriors
 from allocator.posterior.student import StudentPosteriors
+from allocator.prior import default_prior
 from allocator.samples import Samples, samples_of, samples_of_ratio, samples_of_sum
 
-__all__ = ["LinearObjective", "MetricObjective", "Objective", "RatioObjective"]
+__all__ = ["LinearObjective", "MetricObjective", "Objective", "RatioObjective", "TreeObjective"]
 
 
 class Objective(ABC):
@@ -42,10 +47,38 @@ class Objective(ABC):
         """What the samples say about each arm's mean."""
 
     @staticmethod
-    def of(experiment: Experiment, name: str | None = None) -> MetricObjective:
-        """The experiment's objective, or another of its metrics seen as one."""
-        name = name or experiment.objective
-        return MetricObjective(experiment.metrics[name], experiment.metric_names.index(name), experiment.arm_ids)
+    def of(experiment: Experiment, name: str | None = None) -> Objective:
+        """The experiment's objective, or another of its metrics seen as one, observed or derived.
+
+        A sum of one metric with weight 1 and no prior of its own is that metric, to the last bit, whatever its type.
+
+        Raises
+        ------
+        ArgumentError : the experiment has no such metric.
+        """
+        node, arms = node_of(experiment, name or experiment.objective), experiment.arm_ids
+        leaf = _alone(node)
+        if leaf is not None:
+            return MetricObjective(leaf.metric, leaf.column, arms, leaf.reported)
+        resolutions = resolutions_of(experiment)
+        linear = node.linear
+        if linear is not None:
+            return LinearObjective({column: weight * resolutions[column] for column, weight in linear.items()}, node.metric, arms)
+        columns = [part.column for part in node.parts if part.kind == "leaf" and part.reported is None]
+        if node.kind == "ratio" and len(columns) == 2:
+            above, below = columns
+            return RatioObjective(above, below, resolutions[above] / resolutions[below], node.metric, arms)
+        return TreeObjective(node, resolutions, arms)
+
+
+def _alone(node: Node) -> Node | None:
+    """The leaf that the node is, with the node's direction; None if it is more than that."""
+    if node.kind == "leaf":
+        return node
+    if node.kind != "sum" or node.weights != (1.0,) or node.metric.prior not in {None, default_prior("value")}:
+        return None
+    leaf = _alone(node.parts[0])
+    return None if leaf is None else replace(leaf, metric=msgspec.structs.replace(leaf.metric, direction=node.metric.direction))
 
 
 @dataclass(frozen=True)
@@ -57,15 +90,17 @@ class MetricObjective(Objective):
     metric : its declaration.
     index : its place in the moments.
     arms : names, in the spec's order.
+    reported : place of the indicator that a unit has a value, if the mean is of the units that have one.
     """
 
     metric: Metric
     index: int
     arms: tuple[str, ...]
+    reported: int | None = None
 
     def samples(self, moments: Sequence[Moments]) -> Samples:
         """See `Objective`."""
-        return samples_of(self.metric, self.index, moments)
+        return samples_of(self.metric, self.index, moments, self.reported)
 
     def posteriors(self, samples: Samples) -> Posteriors:
         """See `Objective`."""
@@ -159,6 +194,44 @@ class RatioObjective(Objective):
         assert isinstance(found, StudentPosteriors)  # the type is value
         return replace(found, method=RATIO_METHOD, assumptions=RATIO_ASSUMPTIONS)
 
+
+@dataclass(frozen=True)
+class TreeObjective(Objective):
+    """Any function of the metrics' means that `allocator.metric_tree` can say, by the delta method.
+
+    Parameters
+    ----------
+    node : the root.
+    resolutions : natural units a step, of every column of the moments.
+    arms : names, in the spec's order.
+    """
+
+    node: Node
+    resolutions: tuple[float, ...]
+    arms: tuple[str, ...]
+
+    @property
+    def metric(self) -> Metric:  # type: ignore[override]  # a field of the other forms
+        """Type value, with the root's direction and prior."""
+        return self.node.metric
+
+    def samples(self, moments: Sequence[Moments]) -> Samples:
+        """See `Objective`. Parts of few units, merged, lean towards the mean of what the parts' values are."""
+        return samples_of_node(self.node, self.resolutions, moments)
+
+    def posteriors(self, samples: Samples) -> Posteriors:
+        """See `Objective`."""
+        found = posteriors(self.metric, self.arms, samples)
+        assert isinstance(found, StudentPosteriors)  # the type is value
+        return replace(found, method=TREE_METHOD, assumptions=TREE_ASSUMPTIONS)
+
+
+TREE_METHOD = "Student t posterior of a function of means, by the delta method"
+TREE_ASSUMPTIONS = (
+    "units are independent",
+    "each arm's means and covariances are the same for every unit",
+    "units enough for the function to be straight over what is not known of the means",
+)
 
 RATIO_METHOD = "Student t posterior of a ratio of means, by the delta method"
 RATIO_ASSUMPTIONS = (

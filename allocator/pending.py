@@ -1,12 +1,13 @@
-"""What is still to come of an experiment's objective: the share of each arm's units that can have shown their reward by now.
+"""What is still to come of a metric: the share of each arm's units that can have shown their reward by now.
 
 The evidence says how many units each arm got in each period of exposure time, and with what lags their rewards came. The lags
 give F, an arm its own (`allocator.delay`); F and the periods give n_eff, and n_eff gives samples of the objective in which a
 pending unit is not a failure. Only periods younger than the attribution window are looked at one by one: all before is one row,
 of which everything has come, so the cost hardly grows with the experiment's age.
 
-Corrected are binary objectives, and values and counts that add up. A maximum or a last value of several is not: it can still
-change after the first reward, and lags do not say how.
+Corrected are binary metrics, and values and counts that add up; if these are capped, as if the capped sums came like the rewards.
+A maximum or a last value of several is not: it can still change after the first reward, and lags do not say how. Nor is a mean
+over the units that have a value, of which pending ones are none. Metrics made of others: `allocator.pending_tree`.
 
 Periods should be at most an eighth of the window (`allocator.delay` says why), as they are by default from windows of 8 h on.
 """
@@ -21,6 +22,8 @@ import numpy as np
 from allocator.delay import LAG_BINS, DelayDistribution, delayed_samples, effective_units, lag_edges
 from allocator.evidence import Evidence, Lags
 from allocator.experiment import Experiment, Metric
+from allocator.moments import Moments
+from allocator.objective import Objective
 from allocator.quadrature import FloatArray
 from allocator.samples import Samples
 
@@ -29,12 +32,12 @@ __all__ = ["Pending", "is_correctable"]
 
 def is_correctable(metric: Metric) -> bool:
     """Whether the lags of its rewards say what is still to come."""
-    return metric.type == "binary" or metric.aggregate == "sum"
+    return metric.missing == "zero" and (metric.type == "binary" or metric.aggregate == "sum")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pending:
-    """How much of the objective's rewards has come.
+    """How much of the metric's rewards has come.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ class Pending:
     delay : one F an arm.
     read_until : event time up to which rewards were read, at most the time of the decision, in seconds since the epoch.
     period_s : length of a period.
-    binary : whether the objective is.
+    binary : whether the metric is.
     """
 
     arrived: FloatArray
@@ -57,9 +60,11 @@ class Pending:
         return (*self.delay.assumptions, "Of an arm, the same share has come in every segment.")
 
     @classmethod
-    def of(cls, experiment: Experiment, evidence: Evidence, now: float) -> Pending | None:
-        """What is pending at `now`; None where it is not known, cannot be corrected, or is nothing at all."""
-        metric, j = experiment.metrics[experiment.objective], experiment.metric_names.index(experiment.objective)
+    def of(cls, experiment: Experiment, evidence: Evidence, now: float, name: str | None = None) -> Pending | None:
+        """What is pending at `now` of an observed metric, by default the objective; None where it is not known, cannot be
+        corrected, or is nothing at all."""
+        name = experiment.objective if name is None else name
+        metric, j = experiment.metrics[name], experiment.metric_names.index(name)
         if not evidence.lags or evidence.read_until is None or not is_correctable(metric):
             return None
         read_until, period_s = min(evidence.read_until, now), experiment.period_s
@@ -86,9 +91,20 @@ class Pending:
 
     def samples_of_period(self, samples: Samples, period: int) -> Samples:
         """The same of one period of exposure time."""
+        return delayed_samples(samples, self.arrived_of_period(period) * samples.n, binary=self.binary)
+
+    def arrived_of_period(self, period: int) -> FloatArray:
+        """`arrived` of the units of one period."""
         start = period * self.period_s
-        arrived = self.delay.arrived([start], [start + self.period_s], self.read_until)[:, 0]
-        return delayed_samples(samples, arrived * samples.n, binary=self.binary)
+        return self.delay.arrived([start], [start + self.period_s], self.read_until)[:, 0]
+
+    def corrected(self, objective: Objective, moments: Sequence[Moments]) -> Samples:
+        """The objective, which is the metric, of the experiment's moments or of a segment's."""
+        return self.samples(objective.samples(moments))
+
+    def corrected_of_period(self, objective: Objective, moments: Sequence[Moments], period: int) -> Samples:
+        """The same of one period's moments."""
+        return self.samples_of_period(objective.samples(moments), period)
 
     def of_arms(self, n: Sequence[int]) -> list[float]:
         """n − n_eff of every arm that has so many units."""

@@ -37,14 +37,15 @@ class Samples:
     origin: float = 0.0
 
 
-def samples_of(metric: Metric, j: int, moments: Sequence[Moments]) -> Samples:
+def samples_of(metric: Metric, j: int, moments: Sequence[Moments], reported: int | None = None) -> Samples:
     """The metric, `j` its place in every arm's moments, in natural units.
 
-    The origin is the mean of all units in whole steps; 0 for a binary metric, whose totals are successes.
+    The origin is the mean of all units in whole steps; 0 for a binary metric, whose totals are successes. With `reported`, the
+    place of the indicator that a unit has a value, of the units that have one: others add nothing to Σy and Σy².
     """
     binary = metric.type == "binary"
     resolution = 1.0 if binary else metric.resolution
-    rows = [(m.n, m.sum(j), m.sum_squares(j)) for m in moments]
+    rows = [(m.n if reported is None else m.sum(reported), m.sum(j), m.sum_squares(j)) for m in moments]
     units = sum(n for n, _, _ in rows)
     origin = 0 if binary or not units else sum(total for _, total, _ in rows) // units
     n, totals, squares = np.array(

@@ -20,10 +20,23 @@ from allocator.delay import LAG_BINS
 from allocator.durations import format_duration, parse_duration
 from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.evidence import Evidence
-from allocator.experiment import Aggregate, Arm, Constraints, Direction, Experiment, Metric, MetricType, Policy, Status
+from allocator.experiment import (
+    Aggregate,
+    Arm,
+    Constraints,
+    Derived,
+    Direction,
+    Experiment,
+    Metric,
+    MetricType,
+    Missing,
+    Policy,
+    Status,
+)
 from allocator.moments import layout_of
 from allocator.shares import from_percent
 from allocator.spec_guardrails import read_guardrails, read_overruled
+from allocator.spec_metrics import check_tree, is_derived, read_aim, read_cap, read_derived, with_limits
 from allocator.spec_priors import read_arm_priors, read_prior
 from allocator.spec_routing import check_params, read_eligibility, read_namespace, read_schedule, read_segments
 from allocator.spec_stages import read_stages, read_word
@@ -76,7 +89,8 @@ def _period_s(metrics: Mapping[str, Metric]) -> float:
 _MISSING: Any = object()
 _STATUSES: Sequence[str] = get_args(Status)
 _DIRECTIONS: Sequence[str] = get_args(Direction)
-_TRIED = ("arms", "control", "metrics", "objective", "policy", "segments")
+_MISSINGS: Sequence[str] = get_args(Missing)
+_TRIED = ("arms", "control", "metrics", "derived", "objective", "policy", "segments")
 """Where an error leaves nothing to try a policy on."""
 
 
@@ -95,21 +109,21 @@ class _Reader:
         ids = [arm.id for arm in arms]
         first = ids[0] if ids else ""
         control = self._one_of("control", source.get("control", first), ids, "arm")
-        metrics = self._metrics(source.get("metrics", _MISSING), ids)
-        names = list(metrics)
-        objective = self._one_of("objective", source.get("objective", names[0] if len(names) == 1 else _MISSING), names, "metric")
+        metrics, derived = self._metrics(source.get("metrics", _MISSING), source.get("derived", {}), ids)
+        names = [*metrics, *derived]
+        aim = read_aim(source.get("objective", names[0] if len(names) == 1 else _MISSING), {**metrics, **derived}, self._error)
         constraints = self._constraints(source.get("constraints", {}), len(arms))
         directions = {metric: found.direction for metric, found in metrics.items()}
         guardrails = read_guardrails("guardrails", source.get("guardrails", {}), directions, constraints.floor, self._error)
         overruled = read_overruled("overruled", source.get("overruled", {}), guardrails, ids, control, self._error)
-        policy = self._policy(source.get("policy", "thompson"))
+        policy = self._policy(with_limits(aim, source.get("policy"), self._error))
         errors_before = len(self.errors)
         publish_interval_s = self._duration("publish_interval", source.get("publish_interval", 1.0))
         check_params((arm.params for arm in arms), self._error)
         segments, segment_rule = read_segments(
             source.get("segments", ()), source.get("segment_rule"), self._name, SEGMENTS_MAX, self._error
         )
-        self._size(ids, segments, len(metrics))
+        self._size(ids, segments, len(metrics), sum(metric.missing == "excluded" for metric in metrics.values()))
         enrolment = self._share("enrolment", source["enrolment"]) if "enrolment" in source else None
         stages = read_stages(source.get("stages", ()), enrolment, self._error)
         experiment = Experiment(
@@ -117,7 +131,8 @@ class _Reader:
             arms=tuple(arms),
             control=control,
             metrics=metrics,
-            objective=objective,
+            derived=derived,
+            objective=aim.metric,
             guardrails=guardrails,
             overruled=overruled,
             policy=policy,
@@ -151,18 +166,18 @@ class _Reader:
         """Once, without data: whether its parameters go with these arms, metrics and segments. `at`: place of its error."""
         from allocator.policies import Context, policy_of  # noqa: PLC0415  policies are built on specs
 
-        evidence = Evidence(experiment.arm_ids, len(experiment.metrics), {})
+        evidence = Evidence(experiment.arm_ids, len(experiment.columns), {})
         try:
             policy_of(experiment.policy, experiment.arm_ids, Context.of(experiment, evidence, now=0.0))
         except SpecError as error:
             self.errors.insert(at, error)
 
-    def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int) -> None:
+    def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int, indicators: int) -> None:
         """Each arm, and the holdback, has a cell in every declared segment and in `other`."""
         cells = (len(arms) + 1) * (len(segments) + 1)
         names = max(map(len, arms), default=0) + max(map(len, segments), default=0)
         lags = len(arms) * metrics * LAG_BINS * LAG_BYTES
-        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1)).length) + lags > MOMENTS_BYTES_MAX:
+        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1) + indicators).length) + lags > MOMENTS_BYTES_MAX:
             found = f"{len(arms)} arms × {len(segments)} segments × {metrics} metrics"
             self._error("segments", found, f"fewer: their moments must fit {MOMENTS_BYTES_MAX} bytes")
 
@@ -273,20 +288,47 @@ class _Reader:
                 arms.append(Arm(id=name, params=dict(params)))
         return arms
 
-    def _metrics(self, value: Any, arms: Sequence[str]) -> dict[str, Metric]:
+    def _metrics(self, value: Any, apart: Any, arms: Sequence[str]) -> tuple[dict[str, Metric], dict[str, Derived]]:
+        """Those observed and those made of others. `apart` are the latter as the record on the wire has them."""
         if not isinstance(value, Mapping) or not value:
             self._error("metrics", value, "a mapping of at least one metric, such as {thumbs_up: binary}")
-            return {}
-        if len(value) > METRICS_MAX:
-            self._error("metrics", f"{len(value)} metrics", f"at most {METRICS_MAX}")
-        named = [(name, f"metrics.{name}", found) for name, found in value.items()]
-        return {self._name(path, name): self._metric(path, found, arms) for name, path, found in named}
+            return {}, {}
+        if not isinstance(apart, Mapping):
+            self._error("derived", apart, "a mapping of metrics made of others, which may as well be among metrics")
+            apart = {}
+        if len(value) + len(apart) > METRICS_MAX:
+            self._error("metrics", f"{len(value) + len(apart)} metrics", f"at most {METRICS_MAX}")
+        metrics: dict[str, Metric] = {}
+        derived: dict[str, Derived] = {}
+        known = len(self.errors)
+        for name, found in value.items():
+            path = f"metrics.{name}"
+            if is_derived(found):
+                self._derived(path, name, found, derived)
+            else:
+                metrics[self._name(path, name)] = self._metric(path, found, arms)
+        for name, found in apart.items():
+            if name in value:
+                self._error(f"derived.{name}", name, "a name no other metric has")
+            else:
+                self._derived(f"derived.{name}", name, found, derived)
+        if not metrics:
+            self._error("metrics", list(derived), "at least one that is observed")
+        if len(self.errors) == known and not check_tree(metrics, derived, self._error):
+            return metrics, {}
+        return metrics, derived
+
+    def _derived(self, path: str, name: Any, value: Any, into: dict[str, Derived]) -> None:
+        found = read_derived(path, value, self._error)
+        if found is not None:
+            into[self._name(path, name)] = found
 
     def _metric(self, path: str, value: Any, arms: Sequence[str]) -> Metric:
         if isinstance(value, str):
             value = {"type": value}
         if not isinstance(value, Mapping):
-            self._error(path, value, "binary, value, count, or a mapping with type, direction, window, resolution, aggregate, …")
+            expected = "binary, value, count, a mapping with type, direction, window, …, or one with sum, ratio or product"
+            self._error(path, value, expected)
             return Metric()
         self._known_fields(f"{path}.", value, Metric)
         kind = self._one_of(f"{path}.type", value.get("type", "binary"), ["binary", "value", "count"], "metric type")
@@ -311,6 +353,8 @@ class _Reader:
             window_s=self._duration(f"{path}.window", value.get("window", 86400.0)),
             resolution=resolution,
             aggregate=cast(Aggregate, aggregate),
+            cap=read_cap(f"{path}.cap", value.get("cap"), metric_type, self._error),
+            missing=cast(Missing, self._one_of(f"{path}.missing", value.get("missing", "zero"), _MISSINGS, "treatment")),
             prior=read_prior(f"{path}.prior", value.get("prior"), metric_type, self._error),
             arm_priors=read_arm_priors(f"{path}.arm_priors", value.get("arm_priors", {}), metric_type, arms, self._error),
         )

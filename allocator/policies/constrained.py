@@ -21,7 +21,7 @@ its metric's range.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ from allocator.policies.domains import is_number
 from allocator.policies.protocol import Choice, Context, best_is_high, needed, normalise
 from allocator.posterior import NormalPosteriors, Posteriors
 from allocator.quadrature import FloatArray
+from allocator.tolerances import Tolerance, tolerance_of
 
 __all__ = ["Constrained"]
 
@@ -55,18 +56,25 @@ class Constrained:
     Parameters
     ----------
     budgets : metric → most its mean over the served units may be, in natural units.
-    floors : metric → least its mean may be. At least one limit in all.
+    floors : metric → least its mean may be.
+    tolerances : metric → by how much its mean may be worse than that of control, in the metric's direction: ``1%`` of control's
+        mean, or a number in its own unit. At least one limit in all.
     """
 
     budgets: Mapping[str, float] = field(default_factory=dict)
     floors: Mapping[str, float] = field(default_factory=dict)
+    tolerances: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, limits in (("budgets", self.budgets), ("floors", self.floors)):
             if not isinstance(limits, Mapping) or not all(is_number(limit) for limit in limits.values()):
                 raise ArgumentError(name, limits, "a mapping from metrics to finite numbers")
-        if not self.budgets and not self.floors:
-            raise ArgumentError("budgets", dict(self.budgets), "at least one metric here or under floors")
+        if not isinstance(self.tolerances, Mapping):
+            raise ArgumentError("tolerances", self.tolerances, "a mapping from metrics to tolerances, such as {revenue: 1%}")
+        for metric, tolerance in self.tolerances.items():
+            tolerance_of(f"tolerances.{metric}", tolerance)
+        if not self.budgets and not self.floors and not self.tolerances:
+            raise ArgumentError("budgets", dict(self.budgets), "at least one metric here or under floors or tolerances")
 
     def weights(self, posteriors: Posteriors, context: Context | None = None) -> FloatArray:
         """Shape (arms,), non-negative, sums to 1. Needs the context. ArgumentError unless all limits are of its metrics."""
@@ -95,15 +103,30 @@ class Constrained:
     def _limits(self, context: Context) -> tuple[FloatArray, list[str]]:
         """Rows A, shape (limits, arms), with A w ≤ 0 for shares that keep them, scaled to the range of each metric; names."""
         rows, names = [], []
-        for kind, limits, sign in (("budgets", self.budgets, 1.0), ("floors", self.floors, -1.0)):
-            for metric, limit in limits.items():
-                if metric not in context.metrics:
-                    known = ", ".join(context.metrics)
-                    raise ArgumentError(f"{kind}.{metric}", limit, f"a limit of a metric of the experiment: {known}")
-                excess = sign * (context.metrics[metric].mean - limit)
-                rows.append(excess / (float(np.abs(excess).max()) or 1.0))
-                names.append(f"{metric} {'≤' if sign > 0.0 else '≥'} {limit:g}")
+        for kind, metric, given in self._all():
+            if metric not in context.metrics:
+                known = ", ".join(context.metrics)
+                raise ArgumentError(f"{kind}.{metric}", given, f"a limit of a metric of the experiment: {known}")
+            found = context.metrics[metric]
+            most, limit, text = kind == "budgets", given, f"{given:g}" if kind != "tolerances" else ""
+            if kind == "tolerances":
+                tolerance, control = tolerance_of(metric, given), float(found.mean[context.control])
+                most, limit = found.down, control + (1 if found.down else -1) * tolerance.of(control)
+                text = _beside_control(tolerance, most=most)
+            excess = (found.mean - limit) if most else (limit - found.mean)
+            rows.append(excess / (float(np.abs(excess).max()) or 1.0))
+            names.append(f"{metric} {'≤' if most else '≥'} {text}")
         return np.array(rows), names
+
+    def _all(self) -> Iterator[tuple[str, str, Any]]:
+        """(kind, metric, limit) of every limit."""
+        for kind, limits in (("budgets", self.budgets), ("floors", self.floors), ("tolerances", self.tolerances)):
+            for metric, limit in limits.items():
+                yield kind, metric, limit
+
+
+def _beside_control(tolerance: Tolerance, *, most: bool) -> str:
+    return f"control {'+' if most else '-'} {tolerance}" if tolerance.size else "control"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,7 +15,8 @@ from allocator.experiment import Experiment
 from allocator.moments import Moments
 from allocator.objective import Objective
 from allocator.pending import Pending
-from allocator.posterior import Posteriors, posteriors_of
+from allocator.pending_tree import PendingTree, pending_of
+from allocator.posterior import Posteriors
 from allocator.quadrature import FloatArray
 from allocator.samples import Samples
 
@@ -31,8 +33,8 @@ class Context:
     ----------
     objective : makes samples of moments and posteriors of samples, for policies that weigh or part the evidence.
     evidence : training moments by segment and by period.
-    metrics : every metric's posteriors in the segment, by name; made when looked at. Of the objective as `posteriors` makes them,
-        of the others with pending rewards as 0.
+    metrics : every metric's posteriors in the segment, observed or derived, by name; made when looked at. Of the objective as
+        `posteriors` makes them, of the others with pending rewards as 0.
     control : the control's place in the order of arms.
     segment : the segment whose weights are wanted; None for those of the whole experiment.
     now : seconds since the epoch.
@@ -51,14 +53,14 @@ class Context:
     period_s: float
     segments: tuple[str, ...] = ()
     shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-    pending: Pending | None = None
+    pending: Pending | PendingTree | None = None
 
     @classmethod
     def of(
         cls, experiment: Experiment, evidence: Evidence, now: float, segment: str | None = None, whole: Context | None = None
     ) -> Context:
         """The context of the whole experiment, or of one of its segments, which shares what `whole` has found."""
-        pending = Pending.of(experiment, evidence, now) if whole is None else whole.pending
+        pending = pending_of(experiment, evidence, now) if whole is None else whole.pending
         return cls(
             objective=Objective.of(experiment),
             evidence=evidence,
@@ -79,13 +81,14 @@ class Context:
 
     def samples(self, moments: Sequence[Moments]) -> Samples:
         """The objective of every arm's moments, of the experiment or of a segment, what is pending taken into account."""
-        found = self.objective.samples(moments)
-        return found if self.pending is None else self.pending.samples(found)
+        return self.objective.samples(moments) if self.pending is None else self.pending.corrected(self.objective, moments)
 
     def samples_of_period(self, period: int) -> Samples:
         """The objective of every arm's units of one period of exposure time, what is pending taken into account."""
-        found = self.objective.samples(self.evidence.by_period[period])
-        return found if self.pending is None else self.pending.samples_of_period(found, period)
+        moments = self.evidence.by_period[period]
+        if self.pending is None:
+            return self.objective.samples(moments)
+        return self.pending.corrected_of_period(self.objective, moments, period)
 
     def posteriors(self) -> Posteriors:
         """Of the objective in the segment, or in the whole experiment: what a policy is given."""
@@ -176,7 +179,7 @@ def best_is_high(posteriors: Posteriors) -> FloatArray:
 class _Metrics(Mapping[str, Posteriors]):
     """Posteriors of every metric, each made when it is first looked at: most policies look at none, and segments are many."""
 
-    def __init__(self, experiment: Experiment, moments: Sequence[Moments], pending: Pending | None) -> None:
+    def __init__(self, experiment: Experiment, moments: Sequence[Moments], pending: Pending | PendingTree | None) -> None:
         self._experiment, self._moments, self._pending = experiment, moments, pending
         self._made: dict[str, Posteriors] = {}
 
@@ -188,18 +191,18 @@ class _Metrics(Mapping[str, Posteriors]):
     def _of(self, name: str) -> Posteriors:
         if self._pending is not None and name == self._experiment.objective:
             objective = Objective.of(self._experiment)
-            return objective.posteriors(self._pending.samples(objective.samples(self._moments)))
-        j = self._experiment.metric_names.index(name)
-        return posteriors_of(self._experiment.metrics[name], j, self._experiment.arm_ids, self._moments)
+            return objective.posteriors(self._pending.corrected(objective, self._moments))
+        found = Objective.of(self._experiment, name)
+        return found.posteriors(found.samples(self._moments))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._experiment.metrics
+        return name in self._experiment.metrics or name in self._experiment.derived
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._experiment.metrics)
+        return chain(self._experiment.metrics, self._experiment.derived)
 
     def __len__(self) -> int:
-        return len(self._experiment.metrics)
+        return len(self._experiment.metrics) + len(self._experiment.derived)
 
 
 def _moments(evidence: Evidence, segment: str | None) -> tuple[Moments, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.experiment import Experiment, Metric
-from allocator.moments import STEPS_MAX, Layout, layout_of
+from allocator.moments import STEPS_MAX, Layout, layout_of, quantise
 from allocator.quadrature import FloatArray
 from allocator.simulate.ledger import Cell, Ledger
 from allocator.simulate.world import Arms, Epoch, IntArray, World
@@ -75,18 +75,22 @@ class Draws:
         """Expose `counts[k]` units of a segment to arm k, each of weight W = `weights[k]`, 1e6 / propensity, and draw rewards."""
         name, means, sds = self.segments[segment], epoch.means[segment], epoch.sds[segment]
         cells = [Cell(name, arm, stretch.period) for arm in range(len(counts))]
-        if epoch.instant and len(self.metrics) == 1 and self.metrics[0].type == "binary":
+        first = self.metrics[0]
+        if epoch.instant and len(self.metrics) == 1 and first.type == "binary" and first.missing == "zero":
             successes = rng.binomial(counts, means[:, 0]).tolist()
             for cell, n, s, w in zip(cells, counts.tolist(), successes, weights, strict=True):
                 if n:
                     ledger.add(cell, (n, s, s, n * w, n * w * w, w * s, w * w * s, w * w * s))
             return
-        layout = layout_of(len(self.metrics))
+        reported = [j for j, metric in enumerate(self.metrics) if metric.missing == "excluded"]
+        layout = layout_of(len(self.metrics) + len(reported))
         arms = np.repeat(np.arange(len(counts)), counts)
         values = [_values(rng, metric, means[arms, j], sds[arms, j]) for j, metric in enumerate(self.metrics)]
         lags = [np.zeros(len(arms), np.int64)] * len(values)
         if not epoch.instant:
             lags = self._lags(rng, epoch.stage.rewards[segment], stretch, arms)
+        values += [np.ones(len(arms), np.int64)] * len(reported)  # every unit has a value once it has come
+        lags += [lags[j] for j in reported]
         for cell, n, w in zip(cells, counts.tolist(), weights, strict=True):
             if n:
                 exposed = layout.empty()
@@ -114,13 +118,14 @@ class Draws:
 
 
 def _values(rng: np.random.Generator, metric: Metric, mean: FloatArray, sd: FloatArray) -> IntArray:
-    """One value a unit in steps of the resolution, shape (units,)."""
+    """One value a unit in steps of the resolution, capped, shape (units,)."""
     if metric.type == "binary":
         return (rng.random(len(mean)) < mean).astype(np.int64)
+    most = STEPS_MAX if metric.cap is None else quantise(metric.cap, 1 / metric.resolution)
     if metric.type == "count":
-        return rng.poisson(mean)
+        return np.minimum(rng.poisson(mean), most)
     steps = np.floor(rng.normal(mean, sd) * (1 / metric.resolution) + 0.5)
-    return np.clip(steps, -STEPS_MAX, STEPS_MAX).astype(np.int64)
+    return np.clip(steps, -most, most).astype(np.int64)
 
 
 def _summed(

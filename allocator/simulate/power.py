@@ -45,6 +45,8 @@ def one_better(experiment: Experiment, baseline: Baseline, effect: float, step_s
     ArgumentError : the effect leaves the metric's domain, or rewards of that baseline cannot be drawn.
     """
     check_effect("effect", effect, baseline)
+    if experiment.objective not in experiment.metrics:
+        raise ArgumentError("objective", experiment.objective, "a metric that is observed: what makes up another is not known")
     others = [arm for arm in experiment.arm_ids if arm != experiment.control]
     good = (effect > 0) == (experiment.metrics[experiment.objective].direction == "up")
     moved = others[-1:] if good else others

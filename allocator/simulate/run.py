@@ -23,7 +23,7 @@ import numpy as np
 
 from allocator.errors import ArgumentError
 from allocator.experiment import Experiment
-from allocator.objective import MetricObjective, Objective
+from allocator.metric_tree import node_of
 from allocator.quadrature import FloatArray
 from allocator.simulate.baselines import BASELINES
 from allocator.simulate.choosing import Baseline, Chooser, InForce, Production
@@ -106,9 +106,13 @@ class Trace:
     decided_right: float
 
 
-def worth(objective: MetricObjective, means: FloatArray) -> FloatArray:
-    """The objective's true value an arm, the larger the better, shape (..., arms). `means` has shape (..., arms, metrics)."""
-    value = means[..., objective.index]
+def worth(experiment: Experiment, means: FloatArray) -> FloatArray:
+    """The objective's true value an arm, the larger the better, shape (..., arms).
+
+    `means` has shape (..., arms, metrics), of the observed metrics before any cap; every unit has a value of each.
+    """
+    objective, indicators = node_of(experiment, experiment.objective), np.ones((*means.shape[:-1], len(experiment.reported)))
+    value, _ = objective.at(np.concatenate([means, indicators], axis=-1))
     return -value if objective.metric.direction == "down" else value
 
 
@@ -144,10 +148,9 @@ class _Run:
         self.step_s, self.period_steps = world.step_s, experiment.period_s / world.step_s
         self.segment_shares = np.array(world.shares)
         self.holdback, self.control = experiment.holdback, experiment.arm_ids.index(experiment.control)
-        self.ledger = Ledger(experiment.arm_ids, len(experiment.metrics))
+        self.ledger = Ledger(experiment.arm_ids, len(experiment.columns))
         self.draws = Draws.of(experiment, world, plan.batch)
-        objective = Objective.of(experiment)
-        worths = [worth(objective, epoch.means) for epoch in epochs]
+        worths = [worth(experiment, epoch.means) for epoch in epochs]
         self.gaps = [of_epoch.max(axis=1, keepdims=True) - of_epoch for of_epoch in worths]
         """An epoch: shape (segments, arms), ≥ 0, and 0 for the best arm."""
         self.starts = [epoch.start for epoch in epochs]

@@ -87,7 +87,7 @@ class Totals:
             if not holdback:
                 segments.setdefault(segment, {})[arm] = sums
         arms, read_until = experiment.arm_ids, max(self._read_until.values(), default=0.0)
-        return Evidence(arms, len(experiment.metrics), segments, self._periods, self._lags, self._all_lags, read_until or None)
+        return Evidence(arms, len(experiment.columns), segments, self._periods, self._lags, self._all_lags, read_until or None)
 
     def by_segment(self, experiment: Experiment) -> dict[str, dict[int, dict[str, Moments]]]:
         """What trains the allocation by segment, then period, then arm. Finer than `training`, so summed up when asked for."""
@@ -107,7 +107,7 @@ class Totals:
 
     def held_back(self, experiment: Experiment) -> Moments:
         """Moments of the holdback, kept apart from training."""
-        return Moments.total(len(experiment.metrics), [sums for (_, _, holdback), sums in self._cells.items() if holdback])
+        return Moments.total(len(experiment.columns), [sums for (_, _, holdback), sums in self._cells.items() if holdback])
 
     def counters(self) -> dict[str, int]:
         """Events by outcome over all partitions."""

@@ -29,7 +29,9 @@ _Dumper.add_representer(str, _text)
 
 def to_yaml(experiment: Experiment) -> str:
     """The text; `load_experiment` makes the same experiment of it."""
-    return yaml.dump(_fields(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    fields = _fields(experiment)
+    fields["metrics"] |= fields.pop("derived")  # where owners write them
+    return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
 def _fields(value: Any) -> Any:
