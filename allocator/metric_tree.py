@@ -9,9 +9,11 @@ A node's value is a function of the leaves' MEANS, an arm at a time, and its gra
     product  f = a b            ∇f = b ∇a + a ∇b
 
 So a product is that of means, such as conversion × basket value. The mean of products unit by unit is another number; the
-moments hold it too, but not its variance. With Σ the covariance matrix of a unit's columns, which the moments hold exactly, the
-variance of the node's estimate from n units is ∇fᵀ Σ ∇f / n, to first order: the delta method (Cramér 1946, §28.4; for experiments
-Deng, Knoblich & Lu 2018). For a sum it is exact. Everything that needs a node's uncertainty goes through `Node.at`.
+moments hold it too, but not its variance.
+
+With Σ the covariance matrix of a unit's columns, which the moments hold exactly, the variance of the node's estimate from n units
+is ∇fᵀ Σ ∇f / n to first order: the delta method (Cramér 1946, §28.4; for experiments Deng, Knoblich & Lu 2018). For a sum it is
+exact. Everything that needs a node's uncertainty goes through `Node.at`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What traffic follows: a number a unit, made of its metrics, and the posteriors of its mean.
 
 Four forms: a metric, a sum of metrics with weights, a ratio of two, and any other tree (`allocator.metric_tree`). All make
-samples of moments and posteriors of samples, so a policy may weigh or part the evidence without knowing the form. `Objective.of` is
-the one place that reads a spec, for the objective and for every other metric that is read out.
+samples of moments and posteriors of samples, so a policy may weigh or part the evidence without knowing the form. The one place
+that reads a spec is `Objective.of`, for the objective and for every other metric that is read out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is still to come of an objective that is made of several metrics: of each leaf its own share, by its own window and lags.
 
 A leaf's mean is Σy / n_eff as in `allocator.pending`, the tree is evaluated at these means, and the delta method carries their
-variance. So a click that comes in seconds and a revenue that comes in days are each taken for what they will be. Nothing keeps the
-mean of a binary leaf from exceeding 1 while hardly anything has come; the arm is then worth next to no units.
+variance. So a click that comes in seconds and a revenue that comes in days are each taken for what they will be. Nothing keeps
+the mean of a binary leaf from exceeding 1 while hardly anything has come; the arm is then worth next to no units.
 """
 
 from __future__ import annotations

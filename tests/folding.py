@@ -110,7 +110,7 @@ class Partition:
         """What is impossible about the sums, if anything is."""
         found = []
         for name, sums in self.moments().items():
-            metrics = len(next(e for e in self.experiments if e.experiment == name.experiment).metrics)
+            metrics = len(next(e for e in self.experiments if e.experiment == name.experiment).columns)
             reason = layout_of(metrics).contradiction(sums)
             if reason:
                 found.append(f"{name}: {reason}")

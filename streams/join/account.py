@@ -232,7 +232,8 @@ class Account:
         """What the hot loop counts reward by reward: of a metric that was 0 so far, all that make it; of others, the new ones."""
         for j, (metric, seen) in rewards.items():
             was = entry[Y][j]
-            if not metric.incremental or wanted[j] == was or (was and metric.aggregate != "sum"):
+            stays = wanted[j] == was and (metric.cap is None or not was)  # at its cap, rewards still come
+            if not metric.lagged or stays or (was and metric.aggregate != "sum"):
                 continue
             times = [ts for ts, id_, steps in seen if steps and (not was or id_ in new)]
             for ts in times if metric.aggregate == "sum" else [min(times)]:

@@ -7,7 +7,7 @@ from math import floor
 
 from allocator.decide import slices_of
 from allocator.delay import lag_edges
-from allocator.experiment import OTHER_SEGMENT, Experiment, Metric
+from allocator.experiment import OTHER_SEGMENT, Experiment
 from allocator.moments import STEPS_MAX, Layout, layout_of
 
 __all__ = ["ROUNDING_S", "MetricPlan", "Plan"]
@@ -35,30 +35,41 @@ class MetricPlan:
     keep_s: float
     """How long after its `ts` a reward is kept for the experiment: so long the exposure of its life may come."""
     incremental: bool
-    """Whether a further reward changes the unit's value in a way that needs no look at the earlier ones."""
+    """Whether a further reward changes the unit's value in a way that needs no look at the earlier ones, and nothing else."""
+    lagged: bool
+    """Whether the lags of its rewards are counted."""
+    cap: int | None
+    """In steps: what the unit's rewards make is cut off there, in size. A cut one does not say what it was."""
+    reported: int | None
+    """Place in the moments of the indicator that the unit has a reward, where others are excluded."""
     lag_bounds: tuple[float, ...]
     """What parts the bins of lags: `allocator.delay.lag_edges` without the first and the last."""
 
     @classmethod
-    def of(cls, index: int, metric: Metric, experiment: Experiment) -> MetricPlan:
+    def of(cls, name: str, experiment: Experiment) -> MetricPlan:
+        metric = experiment.metrics[name]
         steps = 1.0 / metric.resolution
         binary = metric.type == "binary"
+        adds = metric.missing == "zero" and (binary or metric.aggregate == "sum")
         most = 1.0 if binary else STEPS_MAX / steps
         skew_s, grace_s = experiment.clock_skew_s, experiment.grace_s
         return cls(
-            index=index,
+            index=experiment.metric_names.index(name),
             steps_per_one=steps,
             window_s=metric.window_s,
             aggregate=metric.aggregate,
             least=-most if metric.type == "value" else 0.0,
             most=most,
             whole=metric.type != "value",
-            layout=layout_of(len(experiment.metrics)),
+            layout=layout_of(len(experiment.columns)),
             clock_skew_s=skew_s,
             grace_s=grace_s,
             horizon_s=metric.window_s + grace_s,
             keep_s=max(m.window_s for m in experiment.metrics.values()) + grace_s + skew_s + ROUNDING_S,
-            incremental=binary or metric.aggregate == "sum",
+            incremental=adds and metric.cap is None,
+            lagged=adds,
+            cap=None if metric.cap is None else floor(metric.cap * steps + 0.5),
+            reported=experiment.reported.get(name),
             lag_bounds=tuple(lag_edges(metric.window_s)[1:-1].tolist()),
         )
 
@@ -97,14 +108,14 @@ class Plan:
     @classmethod
     def of(cls, experiment: Experiment) -> Plan:
         grace_s = experiment.grace_s
-        metrics = {name: MetricPlan.of(j, metric, experiment) for j, (name, metric) in enumerate(experiment.metrics.items())}
+        metrics = {name: MetricPlan.of(name, experiment) for name in experiment.metrics}
         horizon_s = max(m.horizon_s for m in metrics.values())
         return cls(
             name=experiment.experiment,
             arms=frozenset(experiment.arm_ids),
             segments=frozenset(experiment.segments),
             metrics=metrics,
-            layout=layout_of(len(metrics)),
+            layout=layout_of(len(experiment.columns)),
             period_s=experiment.period_s,
             horizon_s=horizon_s,
             grace_s=grace_s,

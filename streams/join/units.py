@@ -135,6 +135,10 @@ def values_of(rewards: Attributed, metrics: int) -> list[int]:
                 y[j] = max(steps for _, _, steps in seen)
             case _:
                 y[j] = max(seen)[2]
+        if wanted.cap is not None:
+            y[j] = max(-wanted.cap, min(wanted.cap, y[j]))
+        if wanted.reported is not None:
+            y[wanted.reported] = 1
     return y
 
 

@@ -14,6 +14,7 @@ from streams.join.cells import CellName
 from streams.records import Exposure, Reward
 from tests.folding import Partition, experiment
 
+CAP = 2
 SPECS = [
     experiment(
         "one",
@@ -28,7 +29,12 @@ SPECS = [
         segments=["pro"],
         period="60s",
     ),
-    experiment("two", metrics={"spend": {"type": "value", "window": "80s", "resolution": 1}}, objective="spend", period="1h"),
+    experiment(
+        "two",
+        metrics={"spend": {"type": "value", "window": "80s", "resolution": 1, "cap": CAP, "missing": "excluded"}},
+        objective="spend",
+        period="1h",
+    ),
 ]
 WINDOWS = {("one", "click"): 100, ("one", "spend"): 50, ("one", "last"): 100, ("one", "peak"): 100, ("two", "spend"): 80}
 STEPS = {("one", "spend"): 4}
@@ -100,6 +106,8 @@ def oracle(items: list[Exposure | Reward]) -> dict[CellName, list[int]]:
             steps = [(v * STEPS.get((name, metric), 1) + Fraction(1, 2)).__floor__() for _, _, v in seen]
             if steps:
                 y[j] = {"click": max, "peak": max, "last": lambda s: s[-1]}.get(metric, sum)(steps)
+            if name == "two":
+                y = [max(Fraction(-CAP), min(Fraction(CAP), y[j])), Fraction(bool(steps))]
         cell = CellName(name, segment(x), x.arm, False, int(x.ts // spec.period_s))
         w = inverse_propensity(x.propensity)
         m = len(y)
