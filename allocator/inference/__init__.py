@@ -34,6 +34,7 @@ from allocator.inference.propensity import (
 )
 from allocator.inference.splits import Split, splits_of, usable_share
 from allocator.inference.srm import SRM_KAPPA, SrmResult, SrmState
+from allocator.inference.tree_effects import NodeEffect, metric_effects, tree_effects
 
 __all__ = [
     "PRIOR_LAGS",
@@ -50,6 +51,7 @@ __all__ = [
     "Estimate",
     "InversePropensityCheck",
     "Mean",
+    "NodeEffect",
     "NoveltyResult",
     "Observations",
     "Plan",
@@ -84,10 +86,12 @@ __all__ = [
     "lag_edges",
     "lifts",
     "means",
+    "metric_effects",
     "novelty",
     "power_of",
     "sample_size",
     "simulated_power",
     "splits_of",
+    "tree_effects",
     "usable_share",
 ]

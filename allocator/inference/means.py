@@ -77,5 +77,5 @@ def _of_own_units(observations: Observations, alpha: float, method: Method, unit
         running = asymptotic.of_own_units(sums, units_min)
         low, high = (end[-1] + sums.origin for end in running.interval(alpha))
         refusals = asymptotic.refusals(running, units_min)
-    estimate = np.array([moments.mean(observations.j, observations.resolution) for moments in observations.totals()])
+    estimate = observations.averages()
     return readings.Readings(estimate, low, high, np.zeros(len(estimate)), sums.n.sum(axis=-2), refusals)

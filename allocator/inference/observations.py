@@ -11,7 +11,9 @@ import numpy as np
 from allocator.errors import ArgumentError
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment, Metric
+from allocator.inference.node_sums import linearised
 from allocator.inference.period_sums import Periods, PeriodSums, middle, period_sums
+from allocator.metric_tree import Node, means_of, node_of, resolutions_of
 from allocator.moments import Moments
 from allocator.quadrature import FloatArray
 
@@ -33,10 +35,13 @@ class Observations:
     bounds : least and largest value a unit can have, in natural units, declared beforehand; a binary metric has (0, 1).
     propensity_min : least propensity any unit can have had, declared beforehand: the experiment's floor. None: not known.
     name : of the metric, for the results.
+    node : what the metric is made of, if it is not observed as it is: then it is seen through its linearisation, as a value.
+    resolutions : natural units a step of every column of the moments, for the node.
+    settled : whether the rewards of all units counted are in; else pending ones count as zeros.
 
     Raises
     ------
-    ArgumentError : bounds that are not finite and ascending.
+    ArgumentError : bounds that are not finite and ascending, or of a node.
     """
 
     metric: Metric
@@ -46,9 +51,15 @@ class Observations:
     bounds: tuple[float, float] | None = None
     propensity_min: float | None = None
     name: str | None = None
+    node: Node | None = None
+    resolutions: tuple[float, ...] = ()
+    settled: bool = True
 
     def __post_init__(self) -> None:
-        if self.metric.type == "binary":
+        if self.node is not None:
+            if self.bounds is not None:
+                raise ArgumentError("bounds", self.bounds, "none: what a metric made of others can be at most is not known")
+        elif self.metric.type == "binary":
             object.__setattr__(self, "bounds", (0.0, 1.0))
         elif self.bounds is not None and not (all(map(isfinite, self.bounds)) and self.bounds[0] < self.bounds[1]):
             raise ArgumentError("bounds", self.bounds, "two finite numbers, the lower one first")
@@ -59,29 +70,32 @@ class Observations:
         experiment: Experiment,
         name: str,
         evidence: Evidence,
-        now: float,
+        now: float | None,
         *,
         bounds: tuple[float, float] | None = None,
         propensity_min: float | None = None,
     ) -> Observations:
-        """The metric of that name in an experiment whose arms were all there from the start, whose rewards are all in by `now`.
+        """The metric of that name, observed or derived, in an experiment whose arms were all there from the start.
 
         Parameters
         ----------
-        now : seconds since the epoch. A period counts once its last unit's window, and the grace for late events, are over.
+        now : seconds since the epoch. A period counts once its last unit's window, and the grace for late events, are over. None:
+            all periods count, with pending rewards as zeros.
         propensity_min : None for the experiment's floor; if the floor was lower once, give the lowest.
 
         Raises
         ------
         ArgumentError : the experiment has no such metric.
         """
-        if name not in experiment.metrics:
-            raise ArgumentError("name", name, f"one of {', '.join(experiment.metrics)}")
-        metric, arms = experiment.metrics[name], evidence.arms
-        over = (now - metric.window_s - experiment.grace_s) / experiment.period_s
+        node, arms = node_of(experiment, name), evidence.arms
+        window_s = max(leaf.metric.window_s for leaf in node.leaves())
+        over = float("inf") if now is None else (now - window_s - experiment.grace_s) / experiment.period_s
         periods = [dict(zip(arms, cells, strict=True)) for period, cells in evidence.by_period.items() if period + 1 <= over]
         least = propensity_min if propensity_min is not None else experiment.constraints.floor or None
-        return cls(metric, experiment.metric_names.index(name), arms, periods, bounds, least, name)
+        if node.kind == "leaf" and node.reported is None:
+            return cls(node.metric, node.column, arms, periods, bounds, least, name, settled=now is not None)
+        metric, resolutions = Metric(type="value", direction=node.metric.direction), resolutions_of(experiment)
+        return cls(metric, node.columns[0], arms, periods, bounds, least, name, node, resolutions, settled=now is not None)
 
     @property
     def resolution(self) -> float:
@@ -112,11 +126,20 @@ class Observations:
 
     def totals(self) -> list[Moments]:
         """Each arm's moments over all periods."""
-        metrics = max((moments.metrics for cell in self.periods for moments in cell.values()), default=self.j + 1)
+        least = max(self.j + 1, len(self.resolutions))
+        metrics = max((moments.metrics for cell in self.periods for moments in cell.values()), default=least)
         return [Moments.total(metrics, [cell[arm].sums for cell in self.periods if arm in cell]) for arm in self.arms]
+
+    def averages(self) -> FloatArray:
+        """Each arm's mean over its own units, shape (arms,), natural units; nan where there is none."""
+        if self.node is None:
+            return np.array([moments.mean(self.j, self.resolution) for moments in self.totals()])
+        return self.node.at(means_of(self.totals(), self.resolutions))[0]
 
     def sums(self) -> PeriodSums:
         """In natural units, from an origin near the mean."""
+        if self.node is not None:
+            return linearised(self.node, self.resolutions, self.arms, self.periods).sums
         return period_sums(self.resolution, self.j, self.arms, self.periods, middle(self.resolution, self.j, self.periods))
 
     def shares(self) -> tuple[PeriodSums, float, float]:

@@ -20,6 +20,7 @@ from streams.phrases import rough_duration
 from streams.topics import PREFIX, Topics
 
 if TYPE_CHECKING:
+    from allocator.evidence import Evidence
     from allocator.experiment import Experiment, Status
     from allocator.inference.stage_power import GatePower
     from allocator.weights import Weights
@@ -94,17 +95,31 @@ def list_(bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = 
     console().print(shown)
 
 
-def show(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+def show(
+    name: Name,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="In place of the spec, the objective's parts with their effects against control.")
+    ] = False,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = PREFIX,
+    as_json: Json = False,
+) -> None:
     """The whole spec, defaults included, as YAML that can be applied again, and the weights in force as comments."""
     from streams.cli.spec_yaml import to_yaml
 
-    specs, weights = run(_specs_and_weights(connect(bootstrap), Topics(prefix)))
+    connection, topics = connect(bootstrap), Topics(prefix)
+    specs, weights = run(_specs_and_weights(connection, topics))
     spec = specs.get(name)
     if spec is None:
         from difflib import get_close_matches
 
         near = get_close_matches(name, specs, 1)
         raise CommandError(f"no experiment {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; allocator list shows all"))
+    if tree:
+        from streams.cli.tree_print import print_trees
+
+        print_trees(spec, run(_evidence(connection, topics, spec)), as_json=as_json)
+        return
     found = weights.get(name, [])
     if as_json:
         print_json({"spec": spec, "weights": found, "stage": stage_in_force(spec, found)})
@@ -280,6 +295,14 @@ def _comment(weights: Weights, now: float) -> str:
     head = f"# weights{segment}, version {weights.version}, {rough_duration(now - weights.ts)} old, {lease(weights, now)}"
     breaches = "".join(f"\n#   {breach_line(breach)}" for breach in weights.standing.breaches)
     return f"{head}\n#   {arms}\n#   {weights.reason}{breaches}"
+
+
+async def _evidence(connection: Connection, topics: Topics, spec: Experiment) -> Evidence:
+    from streams.counted import read_totals
+
+    await topic_must_exist(connection, topics.partials)
+    totals = await read_totals(connection, topics, {spec.experiment})
+    return totals[spec.experiment].training(spec)
 
 
 async def _specs_and_weights(connection: Connection, topics: Topics) -> tuple[dict[str, Experiment], dict[str, list[Weights]]]:
