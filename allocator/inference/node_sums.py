@@ -17,9 +17,10 @@ semi-definite, and errs only as far as products go along with propensities withi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from allocator.inference import asymptotic
 from allocator.inference.period_sums import Periods, PeriodSums, middle, period_sums
@@ -28,58 +29,28 @@ from allocator.metric_tree import Node
 from allocator.moments import Moments, layout_of
 from allocator.quadrature import FloatArray
 
-__all__ = ["Linearised", "estimated_means", "linearised"]
+__all__ = ["estimated_means", "linearised"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Linearised:
-    """A node at each arm's means.
-
-    Parameters
-    ----------
-    value : shape (arms,); nan where it is not defined.
-    gradient : shape (arms, columns), of the columns of the moments.
-    sums : of z; an arm whose value is not defined is not present in any period.
-    """
-
-    value: FloatArray
-    gradient: FloatArray
-    sums: PeriodSums
-
-
-def linearised(node: Node, resolutions: Sequence[float], arms: Sequence[str], periods: Periods) -> Linearised:
-    """See the module's docstring. ArgumentError as `period_sums`."""
-    columns = node.columns
-    origins = [round(middle(resolutions[j], j, periods) / resolutions[j]) for j in columns]
-    each = [
-        period_sums(resolutions[j], j, arms, periods, steps * resolutions[j]) for j, steps in zip(columns, origins, strict=True)
-    ]
+def linearised(node: Node, resolutions: Sequence[float], arms: Sequence[str], periods: Periods) -> PeriodSums:
+    """Of z. An arm where the node's value is not defined is not present in any period. ArgumentError as `period_sums`."""
+    columns = list(node.columns)
+    centres = np.zeros(len(resolutions))
+    centres[columns] = [middle(resolutions[j], j, periods) for j in columns]
+    steps = [round(centres[j] / resolutions[j]) for j in columns]
+    each = [period_sums(resolutions[j], j, arms, periods, centres[j]) for j in columns]
     start = np.zeros(len(resolutions))
-    start[list(columns)] = [sums.origin for sums in each]
-    means = np.repeat(start[None, :], len(arms), axis=0)
+    start[columns] = [sums.origin for sums in each]
+    means, origin = np.repeat(start[None, :], len(arms), axis=0), float(node.at(start)[0])
     if node.linear is None:
-        means[:, list(columns)] = np.stack([_estimated(sums) for sums in each], axis=1)
+        means[:, columns] = np.stack([_estimated(sums) for sums in each], axis=1)
+        origin = float(node.at(centres)[0])
     value, gradient = node.at(means)
-    origin = float(node.at(start)[0])
     known = np.isfinite(value) & np.isfinite(gradient).all(axis=1) & np.isfinite(origin)
-    slope = np.where(known[:, None], gradient[:, list(columns)], 0.0)
-    moved = np.where(known[:, None], means - start, 0.0)[:, list(columns)]
-    shift = np.where(known, value - origin, 0.0) - (slope * moved).sum(axis=1)
-    y, y2, wy, w2y, w2y2 = _of_sum(slope, each, _products(resolutions, columns, origins, arms, periods))
-    base = each[0]
-    sums = PeriodSums(
-        n=base.n,
-        y=y + shift * base.n,
-        y2=y2 + 2 * shift * y + shift**2 * base.n,
-        w=base.w,
-        w2=base.w2,
-        wy=wy + shift * base.w,
-        w2y=w2y + shift * base.w2,
-        w2y2=w2y2 + 2 * shift * w2y + shift**2 * base.w2,
-        present=base.present & known,
-        origin=origin if np.isfinite(origin) else 0.0,
-    )
-    return Linearised(np.where(known, value, np.nan), gradient, sums)
+    slope, away = (np.where(known[:, None], found, 0.0)[:, columns] for found in (gradient, means - start))
+    shift = np.where(known, value - origin, 0.0) - (slope * away).sum(axis=1)
+    found = _of_sum(slope, each, _products(resolutions, columns, steps, arms, periods))
+    return _shifted(found, shift, each[0].present & known, origin if np.isfinite(origin) else 0.0)
 
 
 def estimated_means(columns: Sequence[int], resolutions: Sequence[float], arms: Sequence[str], periods: Periods) -> FloatArray:
@@ -94,8 +65,8 @@ def _estimated(sums: PeriodSums) -> FloatArray:
     return np.asarray(asymptotic.of_contrast(sums, Contrast()).mean[-1] + sums.origin)
 
 
-def _of_sum(slope: FloatArray, each: Sequence[PeriodSums], products: FloatArray) -> tuple[FloatArray, ...]:
-    """Σ z, Σ z², Σ w z, Σ w² z and Σ w² z² of z = slope · y, shapes (periods, arms)."""
+def _of_sum(slope: FloatArray, each: Sequence[PeriodSums], products: FloatArray) -> PeriodSums:
+    """Of slope · y, y counted from the origins of `each`."""
     y, wy, w2y = (np.asarray(sum(slope[:, a] * getattr(sums, of) for a, sums in enumerate(each))) for of in ("y", "wy", "w2y"))
     y2, w2y2 = np.zeros(y.shape), np.zeros(y.shape)
     for a, mine in enumerate(each):
@@ -107,7 +78,21 @@ def _of_sum(slope: FloatArray, each: Sequence[PeriodSums], products: FloatArray)
             weight = np.divide(mine.w2y2 * other.w2y2, squares, out=np.zeros(y.shape), where=squares > 0)
             y2 += both
             w2y2 += both * np.sqrt(np.maximum(weight, 0.0))
-    return y, np.maximum(y2, 0.0), wy, w2y, np.maximum(w2y2, 0.0)
+    return replace(each[0], y=y, y2=np.maximum(y2, 0.0), wy=wy, w2y=w2y, w2y2=np.maximum(w2y2, 0.0), origin=0.0)
+
+
+def _shifted(sums: PeriodSums, shift: FloatArray, present: npt.NDArray[np.bool_], origin: float) -> PeriodSums:
+    """Every value larger by its arm's `shift`."""
+    return replace(
+        sums,
+        y=sums.y + shift * sums.n,
+        y2=sums.y2 + 2 * shift * sums.y + shift**2 * sums.n,
+        wy=sums.wy + shift * sums.w,
+        w2y=sums.w2y + shift * sums.w2,
+        w2y2=sums.w2y2 + 2 * shift * sums.w2y + shift**2 * sums.w2,
+        present=present,
+        origin=origin,
+    )
 
 
 def _products(

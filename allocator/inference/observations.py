@@ -139,7 +139,7 @@ class Observations:
     def sums(self) -> PeriodSums:
         """In natural units, from an origin near the mean."""
         if self.node is not None:
-            return linearised(self.node, self.resolutions, self.arms, self.periods).sums
+            return linearised(self.node, self.resolutions, self.arms, self.periods)
         return period_sums(self.resolution, self.j, self.arms, self.periods, middle(self.resolution, self.j, self.periods))
 
     def shares(self) -> tuple[PeriodSums, float, float]:
