@@ -1,6 +1,6 @@
 """Specs that borrow priors from earlier experiments: read, and filled in with what these have counted so far.
 
-What was counted is read by `streams.counted`.
+What was counted comes from the partials topic, as an allocate agent sums it; no worker has to run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from allocator.experiment import Experiment
 from allocator.spec_text import parse_text
 from streams.allocate.totals import Totals
 from streams.connection import Connection
-from streams.counted import read_totals
 from streams.experiments import read_experiments
 from streams.own_policies import load_spec
 from streams.topics import Topics

@@ -16,7 +16,7 @@ semi-definite, and errs only as far as products go along with propensities withi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,11 +29,27 @@ from allocator.metric_tree import Node
 from allocator.moments import Moments, layout_of
 from allocator.quadrature import FloatArray
 
-__all__ = ["estimated_means", "linearised"]
+__all__ = ["estimated_means", "linearised", "of_sets"]
 
 
-def linearised(node: Node, resolutions: Sequence[float], arms: Sequence[str], periods: Periods) -> PeriodSums:
-    """Of z. An arm where the node's value is not defined is not present in any period. ArgumentError as `period_sums`."""
+def linearised(
+    node: Node,
+    resolutions: Sequence[float],
+    arms: Sequence[str],
+    periods: Periods,
+    estimate: Callable[[PeriodSums], FloatArray] | None = None,
+) -> PeriodSums:
+    """Of z. An arm where the node's value is not defined is not present in any period.
+
+    Parameters
+    ----------
+    resolutions : natural units a step, of every column of the moments.
+    estimate : every arm's mean of a column, shape (arms,), which the interval to be made is around. None: the augmented one.
+
+    Raises
+    ------
+    ArgumentError : as `period_sums`.
+    """
     columns = list(node.columns)
     centres = np.zeros(len(resolutions))
     centres[columns] = [middle(resolutions[j], j, periods) for j in columns]
@@ -43,7 +59,7 @@ def linearised(node: Node, resolutions: Sequence[float], arms: Sequence[str], pe
     start[columns] = [sums.origin for sums in each]
     means, origin = np.repeat(start[None, :], len(arms), axis=0), float(node.at(start)[0])
     if node.linear is None:
-        means[:, columns] = np.stack([_estimated(sums) for sums in each], axis=1)
+        means[:, columns] = np.stack([(estimate or _estimated)(sums) for sums in each], axis=1)
         origin = float(node.at(centres)[0])
     value, gradient = node.at(means)
     known = np.isfinite(value) & np.isfinite(gradient).all(axis=1) & np.isfinite(origin)
@@ -51,6 +67,19 @@ def linearised(node: Node, resolutions: Sequence[float], arms: Sequence[str], pe
     shift = np.where(known, value - origin, 0.0) - (slope * away).sum(axis=1)
     found = _of_sum(slope, each, _products(resolutions, columns, steps, arms, periods))
     return _shifted(found, shift, each[0].present & known, origin if np.isfinite(origin) else 0.0)
+
+
+def of_sets(node: Node, resolutions: Sequence[float], sets: Sequence[Moments]) -> PeriodSums:
+    """Of z, over any sets of units; shape (sets,). Σ w z / Σ w plus the origin is f at the weighted means Σ w y / Σ w (Hájek 1971).
+
+    A set where the node's value is not defined has no units.
+    """
+    names = tuple(map(str, range(len(sets))))
+    found = linearised(node, resolutions, names, [dict(zip(names, sets, strict=True))], _weighted)
+    arrays = {
+        name: np.where(found.present, getattr(found, name), 0.0)[0] for name in ("n", "y", "y2", "w", "w2", "wy", "w2y", "w2y2")
+    }
+    return PeriodSums(**arrays, present=found.present[0], origin=found.origin)
 
 
 def estimated_means(columns: Sequence[int], resolutions: Sequence[float], arms: Sequence[str], periods: Periods) -> FloatArray:
@@ -63,6 +92,11 @@ def estimated_means(columns: Sequence[int], resolutions: Sequence[float], arms: 
 
 def _estimated(sums: PeriodSums) -> FloatArray:
     return np.asarray(asymptotic.of_contrast(sums, Contrast()).mean[-1] + sums.origin)
+
+
+def _weighted(sums: PeriodSums) -> FloatArray:
+    wy, w = sums.wy.sum(axis=-2), sums.w.sum(axis=-2)
+    return np.asarray(np.divide(wy, w, out=np.full(w.shape, np.nan), where=w > 0) + sums.origin)
 
 
 def _of_sum(slope: FloatArray, each: Sequence[PeriodSums], products: FloatArray) -> PeriodSums:

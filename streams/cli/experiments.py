@@ -298,7 +298,7 @@ def _comment(weights: Weights, now: float) -> str:
 
 
 async def _evidence(connection: Connection, topics: Topics, spec: Experiment) -> Evidence:
-    from streams.counted import read_totals
+    from streams.totals import read_totals
 
     await topic_must_exist(connection, topics.partials)
     totals = await read_totals(connection, topics, {spec.experiment})
