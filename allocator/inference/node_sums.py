@@ -70,7 +70,7 @@ def linearised(
 
 
 def of_sets(node: Node, resolutions: Sequence[float], sets: Sequence[Moments]) -> PeriodSums:
-    """Of z, over any sets of units; shape (sets,). Σ w z / Σ w plus the origin is f at the weighted means Σ w y / Σ w (Hájek 1971).
+    """Of z, over any sets of units; shape (sets,). Σ w z / Σ w and the origin make f at the means Σ w y / Σ w (Hájek 1971).
 
     A set where the node's value is not defined has no units.
     """

@@ -14,6 +14,7 @@ from allocator.experiment import Experiment, Status
 from allocator.lifecycle import TRANSITIONS, differences, move, revise
 from allocator.spec import load_experiment
 
+METRICS = {"thumbs_up": "binary", "latency": {"type": "value", "direction": "down", "window": "10m"}}
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALLOWED = {
     ("running", "paused"),
@@ -27,7 +28,7 @@ def spec(**changes: Any) -> Experiment:
     fields: dict[str, Any] = {
         "experiment": "chat",
         "arms": ["a", "b"],
-        "metrics": {"thumbs_up": "binary", "latency": {"type": "value", "direction": "down", "window": "10m"}},
+        "metrics": METRICS,
         "objective": "thumbs_up",
     }
     return load_experiment(fields | changes)
@@ -70,6 +71,8 @@ def test_the_same_content_changes_nothing(status: Status) -> None:
         {"arms": ["a", "b", "c"]},
         {"arms": [{"id": "a", "params": {"t": 1}}, "b"]},
         {"objective": "latency"},
+        {"metrics": {**METRICS, "oec": {"sum": {"thumbs_up": 1, "latency": -0.1}}}, "objective": "oec"},
+        {"objective": {"maximise": "thumbs_up", "subject_to": {"latency": {"tolerance": "5%"}}}},
         {"policy": "fixed"},
         {"constraints": {"floor": 0.1}},
         {"enrolment": 0.5},
@@ -99,6 +102,8 @@ THUMBS, LATENCY = {"type": "binary"}, {"type": "value", "direction": "down", "wi
         ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "resolution": 0.01}}}, "metrics.latency.resolution"),
         ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "aggregate": "max"}}}, "metrics.latency.aggregate"),
         ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "window": "20m"}}}, "metrics.latency.window"),
+        ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "cap": 9}}}, "metrics.latency.cap"),
+        ({"metrics": {"thumbs_up": THUMBS, "latency": {**LATENCY, "missing": "excluded"}}}, "metrics.latency.missing"),
     ],
 )
 @pytest.mark.parametrize("status", ["running", "paused"])
@@ -107,6 +112,20 @@ def test_what_would_mix_moments_is_refused(changes: dict[str, Any], path: str, s
         revise(with_status(status), spec(**changes))
     assert path in [error.path for error in caught.value.errors]
     assert all("stop it and apply under a new name" in error.expected for error in caught.value.errors)
+
+
+def test_metrics_made_of_others_come_change_and_go_with_their_weights() -> None:
+    current = spec()
+    for derived in (
+        {"oec": {"sum": {"thumbs_up": 1}}},
+        {"oec": {"sum": {"thumbs_up": 2, "latency": -1}}},
+        {"per": {"ratio": ["latency", "thumbs_up"]}},
+        {},
+    ):
+        objective = next(iter(derived), "thumbs_up")
+        current = revise(current, spec(metrics={**METRICS, **derived}, objective=objective))
+        assert (list(current.derived), current.columns) == (list(derived), ("thumbs_up", "latency"))
+    assert current.revision == 5
 
 
 def test_every_refused_field_is_named_at_once() -> None:

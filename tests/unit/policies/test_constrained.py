@@ -90,6 +90,29 @@ def test_limits_that_cannot_be_kept_are_missed_by_as_little_as_can_be() -> None:
     assert choice.weights @ COST == pytest.approx(0.5 + 1e-3 * 2.6, abs=1e-6)  # within a thousandth of the range of what can be
 
 
+@pytest.mark.parametrize(
+    "tolerances, limits",
+    [
+        ({"cost": "20%"}, {"budgets": {"cost": 1.2}}),  # control's cost is 1, and less is better
+        ({"cost": 0.5}, {"budgets": {"cost": 1.5}}),
+        ({"good": "0%"}, {"floors": {"good": 0.15}}),
+        ({"good": "20%", "cost": 1}, {"floors": {"good": 0.12}, "budgets": {"cost": 2.0}}),
+    ],
+)
+def test_a_tolerance_is_a_limit_beside_control(tolerances: Any, limits: Any) -> None:
+    beside, plain = (
+        chosen(Constrained(tolerances=tolerances), 10**6, GOOD, COST),
+        chosen(Constrained(**limits), 10**6, GOOD, COST),
+    )
+    np.testing.assert_allclose(beside.weights, plain.weights, atol=1e-4)  # control's mean has a prior
+    assert ("held back by" in beside.note) == ("held back by" in plain.note)
+
+
+def test_a_tolerance_is_told_as_it_was_written() -> None:
+    choice = chosen(Constrained(tolerances={"cost": "20%"}), 10**6, GOOD, COST)
+    assert choice.note == "held back by cost ≤ control + 20%"
+
+
 def test_of_two_limits_that_fight_each_other_both_are_named() -> None:
     choice = chosen(Constrained(budgets={"cost": 0.2}, floors={"good": 0.9}), 10**6, GOOD, COST)
     assert choice.note == "no shares keep cost ≤ 0.2, good ≥ 0.9: as near to it as can be"
@@ -123,6 +146,9 @@ def shares(decision: Any) -> FloatArray:
         ({"budgets": {"cost": "3"}}, "budgets"),
         ({"floors": {"cost": float("nan")}}, "floors"),
         ({"floors": {"cost": True}}, "floors"),
+        ({"tolerances": 3}, "tolerances"),
+        ({"tolerances": {"cost": "much"}}, "tolerances.cost"),
+        ({"tolerances": {"cost": -1}}, "tolerances.cost"),
     ],
 )
 def test_limits_are_numbers_by_metric(params: Any, name: str) -> None:
