@@ -36,7 +36,7 @@ from allocator.experiment import (
 from allocator.moments import layout_of
 from allocator.shares import from_percent
 from allocator.spec_guardrails import read_guardrails, read_overruled
-from allocator.spec_metrics import check_tree, is_derived, read_aim, read_cap, read_derived, with_limits
+from allocator.spec_metrics import check_tree, is_derived, made_of_others, read_aim, read_cap, read_derived, with_limits
 from allocator.spec_priors import read_arm_priors, read_prior
 from allocator.spec_routing import check_params, read_eligibility, read_namespace, read_schedule, read_segments
 from allocator.spec_stages import read_stages, read_word
@@ -293,35 +293,20 @@ class _Reader:
         if not isinstance(value, Mapping) or not value:
             self._error("metrics", value, "a mapping of at least one metric, such as {thumbs_up: binary}")
             return {}, {}
-        if not isinstance(apart, Mapping):
-            self._error("derived", apart, "a mapping of metrics made of others, which may as well be among metrics")
-            apart = {}
-        if len(value) + len(apart) > METRICS_MAX:
-            self._error("metrics", f"{len(value) + len(apart)} metrics", f"at most {METRICS_MAX}")
-        metrics: dict[str, Metric] = {}
-        derived: dict[str, Derived] = {}
+        made = made_of_others(value, apart, self._error)
+        observed = {name: found for name, found in value.items() if not is_derived(found)}
+        if len(observed) + len(made) > METRICS_MAX:
+            self._error("metrics", f"{len(observed) + len(made)} metrics", f"at most {METRICS_MAX}")
+        if not observed:
+            self._error("metrics", list(value), "at least one that is observed")
         known = len(self.errors)
-        for name, found in value.items():
-            path = f"metrics.{name}"
-            if is_derived(found):
-                self._derived(path, name, found, derived)
-            else:
-                metrics[self._name(path, name)] = self._metric(path, found, arms)
-        for name, found in apart.items():
-            if name in value:
-                self._error(f"derived.{name}", name, "a name no other metric has")
-            else:
-                self._derived(f"derived.{name}", name, found, derived)
-        if not metrics:
-            self._error("metrics", list(derived), "at least one that is observed")
-        if len(self.errors) == known and not check_tree(metrics, derived, self._error):
-            return metrics, {}
-        return metrics, derived
-
-    def _derived(self, path: str, name: Any, value: Any, into: dict[str, Derived]) -> None:
-        found = read_derived(path, value, self._error)
-        if found is not None:
-            into[self._name(path, name)] = found
+        metrics = {
+            self._name(path := f"metrics.{name}", name): self._metric(path, found, arms) for name, found in observed.items()
+        }
+        read = {self._name(path, name): read_derived(path, found, self._error) for path, name, found in made}
+        derived = {name: found for name, found in read.items() if found is not None}
+        sound = len(self.errors) > known or check_tree(metrics, derived, self._error)
+        return metrics, derived if sound else {}
 
     def _metric(self, path: str, value: Any, arms: Sequence[str]) -> Metric:
         if isinstance(value, str):

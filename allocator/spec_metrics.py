@@ -25,7 +25,17 @@ from allocator.experiment import Derived, Direction, Metric, derived_kind
 from allocator.spec_priors import read_prior
 from allocator.tolerances import tolerance_of
 
-__all__ = ["NODES_MAX", "Aim", "check_tree", "is_derived", "read_aim", "read_cap", "read_derived", "with_limits"]
+__all__ = [
+    "NODES_MAX",
+    "Aim",
+    "check_tree",
+    "is_derived",
+    "made_of_others",
+    "read_aim",
+    "read_cap",
+    "read_derived",
+    "with_limits",
+]
 
 Report = Callable[[str, Any, str], None]
 """(path, value, expected): what is wrong with a field."""
@@ -52,6 +62,17 @@ class Aim:
 def is_derived(value: Any) -> bool:
     """Whether a metric is declared as made of others."""
     return isinstance(value, Mapping) and any(kind in value for kind in _KINDS)
+
+
+def made_of_others(metrics: Mapping[str, Any], apart: Any, report: Report) -> list[tuple[str, str, Any]]:
+    """(path, name, declaration) of every derived metric: among `metrics`, or `apart` as the record on the wire has them."""
+    if not isinstance(apart, Mapping):
+        report("derived", apart, "a mapping of metrics made of others, which may as well be among metrics")
+        apart = {}
+    for name in [name for name in apart if name in metrics]:
+        report(f"derived.{name}", name, "a name no other metric has")
+    among = [(f"metrics.{name}", name, found) for name, found in metrics.items() if is_derived(found)]
+    return among + [(f"derived.{name}", name, found) for name, found in apart.items() if name not in metrics]
 
 
 def read_derived(path: str, value: Any, report: Report) -> Derived | None:

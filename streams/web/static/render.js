@@ -46,7 +46,7 @@ export function renderExperiment(detail, history, decisions, now) {
   show(byId("message"), false);
   show(byId("experiment"), true); // before the charts: they measure the room they have
   document.title = `${detail.name} · Allocator`;
-  const objective = detail.spec.metrics[detail.spec.objective];
+  const objective = declared(detail.spec, detail.spec.objective);
   renderTitle(detail);
   renderStage(detail, now);
   renderBreaches(detail);
@@ -158,14 +158,19 @@ function renderCharts(detail, history, now) {
   const counted = arms.some((arm) => arm.mean !== null);
   show(byId("chart-posterior"), counted);
   show(byId("chart-posterior-empty"), !counted);
-  const binary = spec.metrics[spec.objective].type === "binary";
+  const binary = declared(spec, spec.objective).type === "binary";
   write(byId("posterior-title"), objectiveTitle(spec));
   if (counted) drawPosterior(byId("chart-posterior"), arms, spec.control, binary);
   drawBest(byId("chart-pbest"), arms, spec.control);
 }
 
+/** What the spec says of a metric, observed or made of others. */
+function declared(spec, name) {
+  return spec.metrics[name] ?? spec.derived?.[name] ?? {};
+}
+
 function objectiveTitle(spec) {
-  return `${spec.objective}${spec.metrics[spec.objective].direction === "down" ? " (lower is better)" : ""}`;
+  return `${spec.objective}${declared(spec, spec.objective).direction === "down" ? " (lower is better)" : ""}`;
 }
 
 function renderArms({ arms, spec }, objective) {
@@ -211,7 +216,7 @@ function renderMetrics({ metrics, spec, arms }) {
   show(byId("metrics-card"), lines.length > 0);
   sync(byId("metrics"), lines, ({ name, state }) => `${name} ${state.id}`, () => row(4), (line, { name, state, first }) => {
     const [metric, arm, n, mean] = line.children;
-    const { type, direction } = spec.metrics[name] ?? {};
+    const { type, direction } = declared(spec, name);
     line.classList.toggle("first", first);
     write(metric, first ? `${name}\u00a0${direction === "down" ? "↓" : "↑"}` : "");
     metric.title = direction === "down" ? "lower is better" : "higher is better";
