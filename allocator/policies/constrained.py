@@ -33,7 +33,7 @@ from allocator.policies.domains import is_number
 from allocator.policies.protocol import Choice, Context, best_is_high, needed, normalise
 from allocator.posterior import NormalPosteriors, Posteriors
 from allocator.quadrature import FloatArray
-from allocator.tolerances import Tolerance, tolerance_of
+from allocator.tolerances import tolerance_of
 
 __all__ = ["Constrained"]
 
@@ -108,14 +108,10 @@ class Constrained:
                 known = ", ".join(context.metrics)
                 raise ArgumentError(f"{kind}.{metric}", given, f"a limit of a metric of the experiment: {known}")
             found = context.metrics[metric]
-            most, limit, text = kind == "budgets", given, f"{given:g}" if kind != "tolerances" else ""
-            if kind == "tolerances":
-                tolerance, control = tolerance_of(metric, given), float(found.mean[context.control])
-                most, limit = found.down, control + (1 if found.down else -1) * tolerance.of(control)
-                text = _beside_control(tolerance, most=most)
-            excess = (found.mean - limit) if most else (limit - found.mean)
+            sign, limit, text = _limit(kind, given, found, context.control)
+            excess = sign * (found.mean - limit)
             rows.append(excess / (float(np.abs(excess).max()) or 1.0))
-            names.append(f"{metric} {'≤' if most else '≥'} {text}")
+            names.append(f"{metric} {'≤' if sign > 0.0 else '≥'} {text}")
         return np.array(rows), names
 
     def _all(self) -> Iterator[tuple[str, str, Any]]:
@@ -125,8 +121,14 @@ class Constrained:
                 yield kind, metric, limit
 
 
-def _beside_control(tolerance: Tolerance, *, most: bool) -> str:
-    return f"control {'+' if most else '-'} {tolerance}" if tolerance.size else "control"
+def _limit(kind: str, given: Any, metric: Posteriors, control: int) -> tuple[float, float, str]:
+    """+1 for a most, -1 for a least; where it is; and how it is told."""
+    if kind != "tolerances":
+        return (1.0 if kind == "budgets" else -1.0), given, f"{given:g}"
+    tolerance, beside = tolerance_of(kind, given), float(metric.mean[control])
+    sign = 1.0 if metric.down else -1.0
+    text = f"control {'+' if metric.down else '-'} {tolerance}" if tolerance.size else "control"
+    return sign, beside + sign * tolerance.of(beside), text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
