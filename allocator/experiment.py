@@ -192,6 +192,10 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
         """Names of observed metrics in the order of the moments."""
         return tuple(self.metrics)
 
+    def direction_of(self, metric: str) -> Direction:
+        """Which way is good, of an observed or a derived metric."""
+        return (self.metrics.get(metric) or self.derived[metric]).direction
+
     @cached_property
     def reported(self) -> dict[str, int]:
         """Metric whose missing units are excluded → place in the moments of the indicator that a unit has a value."""

@@ -70,19 +70,16 @@ class Node:
         Shapes (...,) and (..., columns); nan or infinite where a denominator is 0 or a mean is not known.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return self._at(means)
-
-    def _at(self, means: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if self.kind == "leaf":
-            own = _column(means, self.column)
-            return own if self.reported is None else _ratio(own, _column(means, self.reported))
-        parts = [part._at(means) for part in self.parts]
-        if self.kind == "sum":
-            value = sum(w * f for w, (f, _) in zip(self.weights, parts, strict=True))
-            gradient = sum(w * g for w, (_, g) in zip(self.weights, parts, strict=True))
-            return np.asarray(value), np.asarray(gradient)
-        a, b = parts
-        return _ratio(a, b) if self.kind == "ratio" else _product(a, b)
+            if self.kind == "leaf":
+                own = _column(means, self.column)
+                return own if self.reported is None else _ratio(own, _column(means, self.reported))
+            parts = [part.at(means) for part in self.parts]
+            if self.kind == "sum":
+                value = sum(w * f for w, (f, _) in zip(self.weights, parts, strict=True))
+                gradient = sum(w * g for w, (_, g) in zip(self.weights, parts, strict=True))
+                return np.asarray(value), np.asarray(gradient)
+            a, b = parts
+            return _ratio(a, b) if self.kind == "ratio" else _product(a, b)
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -105,6 +102,11 @@ class Node:
             for column, w in found.items():
                 total[column] = total.get(column, 0.0) + weight * w
         return total
+
+    @property
+    def window_s(self) -> float:
+        """The longest window of its leaves: after that, all of a unit's rewards have come."""
+        return max(leaf.metric.window_s for leaf in self.leaves())
 
     def walk(self) -> Iterator[Node]:
         """The node and all below it, each where it stands, parents first."""

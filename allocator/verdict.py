@@ -33,6 +33,7 @@ from typing import Literal
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.inference import Estimate, Observations, differences, lifts
+from allocator.metric_tree import node_of
 from allocator.posterior import NormalPosteriors, Posteriors
 from allocator.standardise import comparable_posteriors
 from allocator.standing import Breach
@@ -149,7 +150,7 @@ class Case:
         observations = Observations.of(experiment, name, evidence, now)
         first = min((period for period, cells in evidence.by_period.items() if any(m.n for m in cells)), default=None)
         since = None if first is None else first * experiment.period_s
-        late_s = experiment.period_s + experiment.metrics[name].window_s + experiment.grace_s
+        late_s = experiment.period_s + node_of(experiment, name).window_s + experiment.grace_s
         relative = lifts(observations, experiment.control, alpha=alpha)
         return cls(
             experiment=experiment,

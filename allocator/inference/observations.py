@@ -88,8 +88,7 @@ class Observations:
         ArgumentError : the experiment has no such metric.
         """
         node, arms = node_of(experiment, name), evidence.arms
-        window_s = max(leaf.metric.window_s for leaf in node.leaves())
-        over = float("inf") if now is None else (now - window_s - experiment.grace_s) / experiment.period_s
+        over = float("inf") if now is None else (now - node.window_s - experiment.grace_s) / experiment.period_s
         periods = [dict(zip(arms, cells, strict=True)) for period, cells in evidence.by_period.items() if period + 1 <= over]
         least = propensity_min if propensity_min is not None else experiment.constraints.floor or None
         if node.kind == "leaf" and node.reported is None:

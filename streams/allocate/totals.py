@@ -97,7 +97,7 @@ class Totals:
                 if not cell.holdback:
                     arms = found.setdefault(cell.segment, {}).setdefault(period, {})
                     arms[cell.arm] = _changed(arms.get(cell.arm), add, cell.sums)
-        metrics = len(experiment.metrics)
+        metrics = len(experiment.columns)
         return {
             segment: {
                 period: {arm: Moments(metrics, tuple(sums)) for arm, sums in arms.items()} for period, arms in periods.items()

@@ -22,7 +22,8 @@ def effects(inputs: Inputs) -> tuple[list[EffectRow], list[MethodRow]]:
     experiment = inputs.experiment
     found: list[tuple[Estimate, Estimate, bool]] = []
     methods: dict[str, MethodRow] = {}
-    for metric in sorted(experiment.metrics, key=lambda name: name != experiment.objective) if inputs.others else ():
+    names = (*experiment.metrics, *experiment.derived)
+    for metric in sorted(names, key=lambda name: name != experiment.objective) if inputs.others else ():
         observations, preliminary = inputs.observed(metric)
         by = differences(observations, experiment.control, alpha=ALPHA)
         found += [
@@ -41,7 +42,7 @@ def effects(inputs: Inputs) -> tuple[list[EffectRow], list[MethodRow]]:
 
 def _row(inputs: Inputs, difference: Estimate, lift: Estimate, preliminary: bool, discovered: bool) -> EffectRow:
     metric = difference.metric or inputs.experiment.objective
-    direction = inputs.experiment.metrics[metric].direction
+    direction = inputs.experiment.direction_of(metric)
     return EffectRow(
         metric=metric,
         arm=difference.arm,
@@ -97,11 +98,12 @@ def _cost(parts: Sequence[ArmCost | Cost], arm: str | None, *, held_back: bool =
 
 
 def novelties(inputs: Inputs) -> tuple[list[NoveltyRow], list[MethodRow]]:
-    """The effect of every other arm on the objective by period, and whether it changes."""
+    """The effect of every other arm on the objective by period, and whether it changes; nothing where it is made of others."""
     experiment, now = inputs.experiment, inputs.now
-    j, metric = experiment.metric_names.index(experiment.objective), experiment.metrics[experiment.objective]
-    resolution = 1.0 if metric.type == "binary" else metric.resolution
     observations, _ = inputs.observed(experiment.objective)
+    if observations.node is not None:
+        return [], []
+    j, metric, resolution = observations.j, observations.metric, observations.resolution
     numbers = list(inputs.evidence.by_period)[: len(observations.periods)]
     starts = [period * experiment.period_s for period in numbers]
     ends = [min(start + experiment.period_s, max(now, start)) for start in starts]

@@ -92,7 +92,7 @@ class Inputs:
         """The same periods of every segment, by name."""
         experiment, (whole, _) = self.experiment, self.observed(metric)
         periods = list(self.evidence.by_period)[: len(whole.periods)]  # those that are over come first
-        zero = Moments.zero(len(experiment.metrics))
+        zero = Moments.zero(len(experiment.columns))
         return {
             segment: replace(
                 whole,

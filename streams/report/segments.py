@@ -51,7 +51,7 @@ def _segment(inputs: Inputs, name: str, observations: Observations) -> SegmentRo
     weights = inputs.weights.get(name)
     ppm = {arm.id: arm.ppm for arm in weights.arms} if weights else {}
     intervals, p_best, means = posteriors.interval().tolist(), posteriors.prob_best().tolist(), posteriors.mean.tolist()
-    direction, rows = experiment.metrics[experiment.objective].direction, []
+    direction, rows = experiment.direction_of(experiment.objective), []
     for k, arm in enumerate(experiment.arm_ids):
         mean, effect = number(means[k]), effects.get(arm)
         row = SegmentArmRow(
@@ -74,7 +74,7 @@ def _segment(inputs: Inputs, name: str, observations: Observations) -> SegmentRo
 
 def _add_interaction(inputs: Inputs, made: Segments, observed: Mapping[str, Observations]) -> None:
     experiment, objective = inputs.experiment, inputs.experiment.objective
-    found = interaction(observed, experiment.control, experiment.metrics[objective].direction, alpha=ALPHA)
+    found = interaction(observed, experiment.control, experiment.direction_of(objective), alpha=ALPHA)
     made.interaction_reason = found.reason
     made.interaction = [
         InteractionRow(
@@ -107,9 +107,12 @@ def _add_interaction(inputs: Inputs, made: Segments, observed: Mapping[str, Obse
 
 def _add_simpson(inputs: Inputs, made: Segments) -> None:
     experiment, objective = inputs.experiment, inputs.experiment.objective
-    metric, j = experiment.metrics[objective], experiment.metric_names.index(objective)
-    resolution = 1.0 if metric.type == "binary" else metric.resolution
-    found = simpson(inputs.evidence.by_segment, experiment.arm_ids, experiment.control, j, resolution, metric.direction)
+    observations, _ = inputs.observed(objective)
+    if observations.node is not None:  # a reversal is told from means of one column
+        return
+    j, resolution = observations.j, observations.resolution
+    direction = experiment.direction_of(objective)
+    found = simpson(inputs.evidence.by_segment, experiment.arm_ids, experiment.control, j, resolution, direction)
     made.simpson_reason = found.reason
     made.simpson = [
         ReversalRow(arm=x.arm, against=x.against, pooled=x.pooled, standardised=x.standardised) for x in found.reversals

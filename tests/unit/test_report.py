@@ -221,3 +221,18 @@ def test_a_new_part_is_one_function(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "what moves the root" in page(report)
     show(report)
     assert "Tree  what moves the root" in capsys.readouterr().out
+
+
+def test_an_objective_made_of_others_is_reported_like_any_other():
+    metrics = {
+        "clicks": {"type": "binary", "window": "1h"},
+        "cost": {"type": "value", "direction": "down", "window": "1h"},
+        "oec": {"sum": {"clicks": 1, "cost": -0.1}},
+        "dear": {"ratio": ["cost", "clicks"], "direction": "down"},
+    }
+    for objective in ("oec", "dear"):
+        experiment = spec(metrics=metrics, objective=objective, segments=["free"], policy="per-segment")
+        report = make_report(inputs_of(experiment, {"free": (0.1, 0.2, 0.1), "other": (0.1, 0.3, 0.1)}, units=3000, days=7))
+        assert report.verdict.headline == "promote new"
+        assert [row.metric for row in report.effects][:2] == [objective] * 2
+        assert {row.metric for row in report.effects} == set(metrics)
