@@ -24,7 +24,8 @@ A unit whose reward is still to come counts with 0, under every arm. As arms are
 alike: an absolute difference shows later, a relative one stays. An arm whose rewards come later than control's looks worse
 meanwhile. Held-back units are not in the evidence, so they are not used.
 
-`means_of` is the one place that reads a metric from moments: a metric made of others needs another `Reader`, nothing else.
+`means_of` is the one place that reads a metric from moments. Of a metric made of others (`allocator.metric_tree`) it takes the
+value at weighted means, and its variance by the delta method.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from allocator.guardrail import Guardrail
 from allocator.inference.asymptotic import VARIANCE_UNITS
 from allocator.inference.boundaries import best_rho, log_threshold, one_sided_normal_bound, one_sided_normal_log_mixture
 from allocator.inference.period_sums import PeriodSums
+from allocator.metric_tree import Node, node_of, resolutions_of, samples_of_node
 from allocator.moments import WEIGHT_UNIT, Moments, layout_of
 from allocator.quadrature import FloatArray
 
@@ -78,8 +80,7 @@ class Means:
         n, y, y2, w, w2 = sums.n, sums.y, sums.y2, sums.w, sums.w2
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = sums.wy / w
-            own, of_all = _variance(n, y, y2), _variance(*(x.sum(axis=-1, keepdims=True) for x in (n, y, y2)))
-            spread = np.maximum(own, (n * own + VARIANCE_UNITS * of_all) / (n + VARIANCE_UNITS))
+            spread = _drawn(n, _variance(n, y, y2), _variance(*(x.sum(axis=-1, keepdims=True) for x in (n, y, y2))))
             squares = np.maximum(np.maximum(sums.w2y2 - 2 * mean * sums.w2y + mean * mean * w2, 0.0), w2 * spread)
             return cls(sums.origin + mean, squares / (w * w), w, np.where(w > 0, w * w / w2, 0.0), spread)
 
@@ -135,7 +136,7 @@ def guardrail_readings(
 
     Parameters
     ----------
-    reader : None for the metrics observed, see `means_of`.
+    reader : None for `means_of`.
     among : only these pairs of metric and arm.
     broken_only : only those that are broken, which spares the bounds of all others.
     """
@@ -151,7 +152,7 @@ def guardrail_readings(
             continue
         rows = [pairs[arm] for arm in asked]
         means = read(metric, [own for own, _ in rows] + [beside for _, beside in rows])
-        down = experiment.metrics[metric].direction == "down"
+        down = node_of(experiment, metric).metric.direction == "down"
         own, beside_it = means.part(slice(len(asked))), means.part(slice(len(asked), None))
         test = _Test.of(guardrail, own, beside_it, down=down, arms=len(arms))
         shown = np.flatnonzero(test.broken).tolist() if broken_only else range(len(asked))
@@ -160,9 +161,33 @@ def guardrail_readings(
 
 
 def means_of(experiment: Experiment, metric: str, sets: Sequence[Moments]) -> Means:
-    """Of an observed metric. Exact about the whole step nearest to the mean of all units, floats from there."""
-    declared, j = experiment.metrics[metric], experiment.metric_names.index(metric)
-    step = 1.0 if declared.type == "binary" else declared.resolution
+    """Of a metric, observed or derived. ArgumentError: the experiment has no such metric."""
+    node, resolutions = node_of(experiment, metric), resolutions_of(experiment)
+    if node.kind == "leaf" and node.reported is None:
+        return _observed(node.column, resolutions[node.column], sets)
+    return _derived(node, resolutions, sets)
+
+
+def _derived(node: Node, resolutions: Sequence[float], sets: Sequence[Moments]) -> Means:
+    """The node's value at weighted means. Its variance is that of a unit's linearised value times Σ w² / (Σ w)²: moments have no
+    weighted products of two columns. So units' variance must not depend on their propensity.
+    """
+    layout = layout_of(sets[0].metrics)
+    w, ww = np.array([[m.sums[layout.w], m.sums[layout.w2]] for m in sets], dtype=np.float64).T
+    wy = np.array([[m.sums[layout.wy + j] * step for j, step in enumerate(resolutions)] for m in sets])
+    own, everyone = (
+        samples_of_node(node, resolutions, of) for of in (sets, [Moments.total(sets[0].metrics, [m.sums for m in sets])])
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, _ = node.at(wy / w[:, None])
+        known = np.isfinite(value) & (own.n > 0)
+        spread = np.where(known, _drawn(own.n, own.squares / own.n, everyone.squares / everyone.n), 0.0)
+        effective = np.where(known, w * w / ww, 0.0)
+        return Means(value, spread / effective, w * MILLIONTH, effective, spread)
+
+
+def _observed(j: int, step: float, sets: Sequence[Moments]) -> Means:
+    """Exact about the whole step nearest to the mean of all units, floats from there."""
     layout = layout_of(sets[0].metrics)
     at = (0, 1 + j, layout.square[j], layout.w, layout.w2, layout.wy + j, layout.w2y + j, layout.w2y2 + j)
     rows = [[m.sums[i] for i in at] for m in sets]
@@ -186,6 +211,11 @@ def broken(guardrail: Guardrail, arm: Means, control: Means, *, down: bool, arms
     arms : of the experiment, control among them; at least 2.
     """
     return _Test.of(guardrail, arm, control, down=down, arms=arms).broken
+
+
+def _drawn(n: FloatArray, own: FloatArray, of_all: FloatArray) -> FloatArray:
+    """A set's own variance of a value, or that drawn towards all sets', if larger."""
+    return np.asarray(np.maximum(own, (n * own + VARIANCE_UNITS * of_all) / (n + VARIANCE_UNITS)))
 
 
 def _variance(n: FloatArray, y: FloatArray, y2: FloatArray) -> FloatArray:
@@ -279,4 +309,4 @@ class _Test:
 def _refusal(effective: float, min_units: int) -> str:
     if effective < min_units:
         return f"worth {effective:.0f} equally weighted units, {min_units} are demanded of the arm and of control"
-    return "all values so far are equal"
+    return "all values so far are equal, or the metric has no value yet"

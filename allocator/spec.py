@@ -111,9 +111,10 @@ class _Reader:
         control = self._one_of("control", source.get("control", first), ids, "arm")
         metrics, derived = self._metrics(source.get("metrics", _MISSING), source.get("derived", {}), ids)
         names = [*metrics, *derived]
-        aim = read_aim(source.get("objective", names[0] if len(names) == 1 else _MISSING), {**metrics, **derived}, self._error)
+        every: dict[str, Metric | Derived] = {**metrics, **derived}
+        aim = read_aim(source.get("objective", names[0] if len(names) == 1 else _MISSING), every, self._error)
         constraints = self._constraints(source.get("constraints", {}), len(arms))
-        directions = {metric: found.direction for metric, found in metrics.items()}
+        directions = {name: metric.direction for name, metric in every.items()}
         guardrails = read_guardrails("guardrails", source.get("guardrails", {}), directions, constraints.floor, self._error)
         overruled = read_overruled("overruled", source.get("overruled", {}), guardrails, ids, control, self._error)
         policy = self._policy(with_limits(aim, source.get("policy"), self._error))
