@@ -23,6 +23,7 @@ __all__ = [
     "Aggregate",
     "Arm",
     "Constraints",
+    "Covariate",
     "Derived",
     "Direction",
     "Experiment",
@@ -108,6 +109,13 @@ def derived_kind(derived: Derived) -> tuple[Literal["sum", "ratio", "product"], 
     return "product", derived.product or (), ()
 
 
+class Covariate(Struct, frozen=True, kw_only=True):
+    """A number known of a unit before it is served, as exposures carry it under the same name; see `allocator.covariates`."""
+
+    name: Name
+    resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
+
+
 class Policy(Struct, frozen=True, kw_only=True):
     """A policy by its registered name, or ``package.module:Class`` for one of the owner's own, with its parameters."""
 
@@ -140,6 +148,9 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
         dict[str, tuple[Name, ...]],
         Meta(description="by guardrail: arms it only alerts for; written by `allocator overrule`, kept when a spec is applied"),
     ] = {}
+    covariates: Annotated[
+        tuple[Covariate, ...], Meta(description="numbers on exposures that explain the metrics, for CUPED")
+    ] = ()
     policy: Policy = Policy()
     constraints: Constraints = Constraints()
     fallback: Annotated[Name, Meta(description="served to units that take no part, and to all when weights have expired")]
@@ -204,8 +215,21 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """What the moments count of a unit, in their order: the observed metrics, then the indicators of `reported`."""
-        return (*self.metrics, *(f"{name}:reported" for name in self.reported))
+        """What the moments count of a unit, in their order: the observed metrics, the indicators of `reported`, the covariates,
+        and the indicator that a unit lacks one."""
+        covariates = [f"{covariate.name}:covariate" for covariate in self.covariates]
+        return (
+            *self.metrics,
+            *(f"{name}:reported" for name in self.reported),
+            *covariates,
+            *([":lacking"] if covariates else []),
+        )
+
+    @cached_property
+    def covariate_places(self) -> tuple[int, ...]:
+        """Places in the moments of the covariates and of the indicator that a unit lacks one; none without covariates."""
+        count = len(self.columns)
+        return tuple(range(count - len(self.covariates) - 1, count)) if self.covariates else ()
 
     @cached_property
     def spec_hash(self) -> str:

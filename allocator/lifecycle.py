@@ -96,6 +96,10 @@ def _refused(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
     yield from change_errors(current.segment_rule, wanted.segment_rule)
     if current.metric_names != wanted.metric_names:
         yield SpecError("metrics", list(wanted.metric_names), f"{list(current.metric_names)} in this order, {_SAME}")
+    if current.covariates != wanted.covariates:
+        was = [covariate.name for covariate in current.covariates]
+        found = [f"{covariate.name} in steps of {covariate.resolution:g}" for covariate in wanted.covariates]
+        yield SpecError("covariates", found, f"{was} in this order and in the same steps, {_SAME}")
     for name in (name for name in wanted.metrics if name in current.metrics):
         for field in _SUMMED:
             old, new = getattr(current.metrics[name], field), getattr(wanted.metrics[name], field)

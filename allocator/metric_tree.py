@@ -140,7 +140,8 @@ def node_of(experiment: Experiment, name: str) -> Node:
 def resolutions_of(experiment: Experiment) -> tuple[float, ...]:
     """Of every column of the moments, in natural units a step."""
     observed = [1.0 if metric.type == "binary" else metric.resolution for metric in experiment.metrics.values()]
-    return (*observed, *(1.0 for _ in experiment.columns[len(observed) :]))
+    covariates = [covariate.resolution for covariate in experiment.covariates]
+    return (*observed, *(1.0 for _ in experiment.reported), *covariates, *([1.0] if covariates else []))
 
 
 def means_of(moments: Sequence[Moments], resolutions: Sequence[float]) -> FloatArray:

@@ -35,6 +35,7 @@ from allocator.experiment import (
 )
 from allocator.moments import layout_of
 from allocator.shares import from_percent
+from allocator.spec_covariates import read_covariates
 from allocator.spec_guardrails import read_guardrails, read_overruled
 from allocator.spec_metrics import check_tree, is_derived, made_of_others, read_aim, read_cap, read_derived, with_limits
 from allocator.spec_priors import read_arm_priors, read_prior
@@ -124,7 +125,9 @@ class _Reader:
         segments, segment_rule = read_segments(
             source.get("segments", ()), source.get("segment_rule"), self._name, SEGMENTS_MAX, self._error
         )
-        self._size(ids, segments, len(metrics), sum(metric.missing == "excluded" for metric in metrics.values()))
+        covariates = read_covariates("covariates", source.get("covariates", ()), self._error)
+        indicators = sum(metric.missing == "excluded" for metric in metrics.values())
+        self._size(ids, segments, len(metrics), indicators + (len(covariates) + 1 if covariates else 0))
         enrolment = self._share("enrolment", source["enrolment"]) if "enrolment" in source else None
         stages = read_stages(source.get("stages", ()), enrolment, self._error)
         experiment = Experiment(
@@ -136,6 +139,7 @@ class _Reader:
             objective=aim.metric,
             guardrails=guardrails,
             overruled=overruled,
+            covariates=covariates,
             policy=policy,
             constraints=constraints,
             fallback=self._one_of("fallback", source["fallback"], ids, "arm") if "fallback" in source else control,
@@ -173,13 +177,14 @@ class _Reader:
         except SpecError as error:
             self.errors.insert(at, error)
 
-    def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int, indicators: int) -> None:
+    def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int, others: int) -> None:
         """Each arm, and the holdback, has a cell in every declared segment and in `other`."""
         cells = (len(arms) + 1) * (len(segments) + 1)
         names = max(map(len, arms), default=0) + max(map(len, segments), default=0)
         lags = len(arms) * metrics * LAG_BINS * LAG_BYTES
-        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1) + indicators).length) + lags > MOMENTS_BYTES_MAX:
-            found = f"{len(arms)} arms × {len(segments)} segments × {metrics} metrics"
+        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1) + others).length) + lags > MOMENTS_BYTES_MAX:
+            beside = f" and {others} covariates and indicators" if others else ""
+            found = f"{len(arms)} arms × {len(segments)} segments × {metrics} metrics{beside}"
             self._error("segments", found, f"fewer: their moments must fit {MOMENTS_BYTES_MAX} bytes")
 
     def _error(self, path: str, value: Any, expected: str) -> None:

@@ -50,17 +50,19 @@ class Draws:
     segments : names, in the world's order.
     batch : units between two decisions.
     step_s : seconds between two units, for the windows of the metrics.
+    columns : of the moments; those behind the metrics and their indicators are covariates, which no world has: they stay 0.
     """
 
     metrics: tuple[Metric, ...]
     segments: tuple[str, ...]
     batch: int
     step_s: float
+    columns: int
 
     @classmethod
     def of(cls, experiment: Experiment, world: World, batch: int) -> Draws:
         """For the metrics of a spec and the segments of a world."""
-        return cls(tuple(experiment.metrics.values()), world.segments, batch, world.step_s)
+        return cls(tuple(experiment.metrics.values()), world.segments, batch, world.step_s, len(experiment.columns))
 
     def into(
         self,
@@ -76,14 +78,14 @@ class Draws:
         name, means, sds = self.segments[segment], epoch.means[segment], epoch.sds[segment]
         cells = [Cell(name, arm, stretch.period) for arm in range(len(counts))]
         first = self.metrics[0]
-        if epoch.instant and len(self.metrics) == 1 and first.type == "binary" and first.missing == "zero":
+        if epoch.instant and self.columns == 1 and first.type == "binary":
             successes = rng.binomial(counts, means[:, 0]).tolist()
             for cell, n, s, w in zip(cells, counts.tolist(), successes, weights, strict=True):
                 if n:
                     ledger.add(cell, (n, s, s, n * w, n * w * w, w * s, w * w * s, w * w * s))
             return
         reported = [j for j, metric in enumerate(self.metrics) if metric.missing == "excluded"]
-        layout = layout_of(len(self.metrics) + len(reported))
+        layout = layout_of(self.columns)
         arms = np.repeat(np.arange(len(counts)), counts)
         values = [_values(rng, metric, means[arms, j], sds[arms, j]) for j, metric in enumerate(self.metrics)]
         lags = [np.zeros(len(arms), np.int64)] * len(values)

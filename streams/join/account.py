@@ -163,6 +163,21 @@ class Account:
         self.leave(entry)
         entry[:] = [cell, x.ts, x.exposure_id, weight, [0] * metrics]
         self.plans[x.experiment].layout.enter(self.heat(cell), weight)
+        self.fill(entry, x)
+
+    def fill(self, entry: Entry, x: Exposure) -> None:
+        """Give the unit the exposure's covariates."""
+        plan = self.plans[x.experiment]
+        if plan.covariates is not None:
+            for j, steps in enumerate(plan.covariates.steps(x.covariates), plan.covariates.first):
+                plan.layout.change(self.heat(entry[CELL]), entry[W], entry[Y], j, steps)
+
+    def has_less(self, entry: Entry, x: Exposure) -> bool:
+        """Whether an exposure that is the entry's in all but its covariates comes before it by them."""
+        covariates = self.plans[x.experiment].covariates
+        if covariates is None or entry[Y] is None:
+            return False
+        return covariates.steps(x.covariates) < entry[Y][covariates.first :]
 
     def give_up(self, record: Record) -> None:
         """No exposure came for the rewards that still wait in a record that is going."""
@@ -224,6 +239,8 @@ class Account:
             if entry[Y] is not None:
                 rewards = attributed(entry, lives, experiment, self.kinds.all, record[REWARDS])
                 wanted = values_of(rewards, plan.layout.metrics)
+                if plan.covariates is not None:
+                    wanted[plan.covariates.first :] = entry[Y][plan.covariates.first :]
                 self._count_lags(entry, wanted, rewards, new)
                 self._move(entry, wanted)
             lives.append(entry)

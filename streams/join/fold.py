@@ -24,6 +24,7 @@ from streams.join.account import Account
 from streams.join.cells import CellName
 from streams.join.decode import DeadLetter, Events
 from streams.join.kinds import Kind
+from streams.join.limits import LARGE_BYTES, LIVES_MAX, REWARDS_MAX, WAITING_MAX
 from streams.join.outcomes import Outcome
 from streams.join.plan import ROUNDING_S, Plan
 from streams.join.slots import Slot, Slots
@@ -51,16 +52,6 @@ from streams.state.store import escape, escape_all
 __all__ = ["LIVES_MAX", "REWARDS_MAX", "WAITING_MAX", "Fold"]
 
 MARKS_KEY = b"\x00marks"
-
-REWARDS_MAX = 1024
-"""Rewards one unit may have: its record must fit a Kafka record however long its ids are. More are counted as overflow. Dead
-letters of them could never be used, and a unit that does not stop would write as many as it has events."""
-LARGE_BYTES = 4096
-"""A stored record larger than this is unpacked once a chunk, however many events leave it as it is."""
-LIVES_MAX = 16
-"""Lives of a unit in one experiment that are kept for rewards which are behind. Of more, the first go before their time."""
-WAITING_MAX = 64
-"""Rewards that may wait for a unit's first exposure."""
 
 APPLIED_X, REPEATED_X, DUPLICATE_X = Outcome.EXPOSURE_APPLIED, Outcome.EXPOSURE_REPEATED, Outcome.EXPOSURE_DUPLICATE
 CROSSOVER_X, DEAD_X = Outcome.EXPOSURE_CROSSOVER, Outcome.EXPOSURE_DEAD
@@ -140,6 +131,8 @@ class Fold:
                 value = stored[key]
                 if value is not None:
                     record = self._load(key, value, watermark)
+                elif slot.covariates:
+                    record = [0.0, [], {}]
                 else:
                     changed[key] = [ts + slot.keep_s, [[slot.cell, ts, x.exposure_id, slot.weight, [0] * slot.metrics]], {}]
                     if not slot.entered:
@@ -252,10 +245,7 @@ class Fold:
             return None
         period = x.ts // plan.period_s
         cell = self._account.cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
-        weight = inverse_propensity(x.propensity)
-        slot = Slot(cell, weight, plan.layout.metrics, plan.horizon_s, plan.keep_s, plan.period_s, period)
-        if plan.counts_versions and not x.holdback:
-            slot.tally = self.versions.tally(plan.name, x.weights_version, x.arm)
+        slot = Slot.of(plan, cell, inverse_propensity(x.propensity), period, self.versions.tally(plan, x))
         return self._slots.add(x, slot)
 
     def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure) -> None:
@@ -273,6 +263,8 @@ class Fold:
         self._changed[key] = record
         self._extend(record, x.ts + slot.keep_s)
         self._slots.enter(slot, x.ts)
+        if slot.covariates:
+            self._account.fill(entry, x)
         if record[REWARDS]:
             self._account.revise(key, record, partial(entries.append, entry))
         else:
@@ -284,6 +276,9 @@ class Fold:
         weight = inverse_propensity(x.propensity)
         if entry[:Y] == [cell, x.ts, x.exposure_id, weight]:
             counts[DUPLICATE_X] += 1
+            if self._account.has_less(entry, x):
+                self._changed[key] = record
+                self._account.fill(entry, x)
             return
         if entry[Y] is None:
             counts[CROSSOVER_X] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import floor
 
+from allocator.covariates import CovariateColumns
 from allocator.decide import slices_of
 from allocator.delay import lag_edges
 from allocator.experiment import OTHER_SEGMENT, Experiment
@@ -102,6 +103,7 @@ class Plan:
     grace_s: float
     keep_s: float
     """How long after its `ts` an exposure is kept: so long a reward of its life may come. Longer than rewards before it are."""
+    covariates: CovariateColumns | None
     counts_versions: bool
     """Whether units are counted by weights version: the segments have no weights, and versions, of their own."""
 
@@ -120,6 +122,7 @@ class Plan:
             horizon_s=horizon_s,
             grace_s=grace_s,
             keep_s=horizon_s + grace_s + 2 * ROUNDING_S,
+            covariates=CovariateColumns.of(experiment),
             counts_versions=len(slices_of(experiment)) == 1,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from streams.join.plan import Plan
 from streams.join.versions import Tally
 from streams.records import Exposure
 
@@ -19,17 +20,25 @@ class Slot:
     cell: int
     weight: int
     metrics: int
+    covariates: bool
+    """Whether a unit enters with more than zeros."""
     horizon_s: float
     keep_s: float
     period_s: float
     period: float
     """ts // period_s of each of them."""
-    tally: Tally | None = None
+    tally: Tally | None
     """Where they are counted by version; None if they are not."""
     newest_ts: float = 0.0
     """Latest `ts` of those that entered."""
     entered: int = 0
     """Units that entered the cell and are not in its sums yet."""
+
+    @classmethod
+    def of(cls, plan: Plan, cell: int, weight: int, period: float, tally: Tally | None) -> Slot:
+        """Of an experiment's exposures."""
+        covariates = plan.covariates is not None
+        return cls(cell, weight, plan.layout.metrics, covariates, plan.horizon_s, plan.keep_s, plan.period_s, period, tally)
 
 
 class Slots:

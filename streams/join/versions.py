@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from allocator.versions import VersionTable, VersionUnits
+from streams.join.plan import Plan
+from streams.records import Exposure
 
 __all__ = ["VERSIONS_PREFIX", "Tally", "Versions"]
 
@@ -42,11 +44,13 @@ class Versions:
         self._tallies: dict[tuple[str, int, str], Tally] = {}
         self._filled: list[Tally] = []
 
-    def tally(self, experiment: str, version: int, arm: str) -> Tally:
-        """Where to count such units."""
+    def tally(self, plan: Plan, x: Exposure) -> Tally | None:
+        """Where to count units with exposures like this one; None if they are not counted."""
+        if x.holdback or not plan.counts_versions:
+            return None
         if len(self._tallies) > TALLIES_MAX:  # the versions that are gone; who has one of these may go on using it
             self._tallies.clear()
-        at = experiment, version, arm
+        at = plan.name, x.weights_version, x.arm
         return self._tallies.setdefault(at, Tally(*at))
 
     def count(self, tally: Tally, units: int, weight: int, newest_ts: float) -> None:

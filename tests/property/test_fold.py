@@ -28,6 +28,7 @@ SPECS = [
         objective="click",
         segments=["pro"],
         period="60s",
+        covariates=[{"name": "age", "resolution": 0.5}, {"name": "spent", "resolution": 1}],
     ),
     experiment(
         "two",
@@ -52,6 +53,9 @@ exposures = st.builds(
     exposure_id=st.sampled_from(["x1", "x2", "x3"]),
     segment=st.sampled_from([None, "pro", "unheard-of"]),
     holdback=st.just(False),
+    covariates=st.sampled_from(
+        [{}, {"age": 7.3, "spent": -2}, {"age": 7.3, "spent": "much"}, {"spent": 1e300, "other": 1}, {"age": 1, "spent": 4}]
+    ),
 )
 rewards = st.builds(
     Reward,
@@ -108,6 +112,7 @@ def oracle(items: list[Exposure | Reward]) -> dict[CellName, list[int]]:
                 y[j] = {"click": max, "peak": max, "last": lambda s: s[-1]}.get(metric, sum)(steps)
             if name == "two":
                 y = [max(Fraction(-CAP), min(Fraction(CAP), y[j])), Fraction(bool(steps))]
+        y += [Fraction(v) for v in covariates(x)]
         cell = CellName(name, segment(x), x.arm, False, int(x.ts // spec.period_s))
         w = inverse_propensity(x.propensity)
         m = len(y)
@@ -117,8 +122,20 @@ def oracle(items: list[Exposure | Reward]) -> dict[CellName, list[int]]:
     return {name: [int(v) for v in row] for name, row in sums.items()}
 
 
-def order(x: Exposure) -> tuple[float, str, str, int]:
-    return (x.ts, x.exposure_id, segment(x), inverse_propensity(x.propensity))
+def order(x: Exposure) -> tuple[float, str, str, int, list[int]]:
+    return (x.ts, x.exposure_id, segment(x), inverse_propensity(x.propensity), covariates(x))
+
+
+def covariates(x: Exposure) -> list[int]:
+    """Age in halves, money spent in wholes, and whether either is missing."""
+    if x.experiment == "two":
+        return []
+    known = {name: v for name, v in x.covariates.items() if not isinstance(v, str) and abs(v) < 1e9}
+    return [
+        (Fraction(known.get("age", 0)) * 2 + Fraction(1, 2)).__floor__(),
+        (Fraction(known.get("spent", 0)) + Fraction(1, 2)).__floor__(),
+        int(not known.keys() >= {"age", "spent"}),
+    ]
 
 
 def version(r: Reward) -> tuple[float, float, str, str]:

@@ -96,6 +96,7 @@ THUMBS, LATENCY = {"type": "binary"}, {"type": "value", "direction": "down", "wi
         ({"unit": "session"}, "unit"),
         ({"period": "2h"}, "period"),
         ({"metrics": {"latency": LATENCY, "thumbs_up": THUMBS}}, "metrics"),
+        ({"covariates": ["revenue_28d"]}, "covariates"),
         ({"metrics": {"thumbs_up": THUMBS}}, "metrics"),
         ({"metrics": {"thumbs_up": THUMBS, "latency": LATENCY, "cost": "value"}}, "metrics"),
         ({"metrics": {"thumbs_up": {"type": "count"}, "latency": LATENCY}}, "metrics.thumbs_up.type"),
