@@ -1,6 +1,7 @@
 """What the data say, and what it takes to know: each result names its method and its assumptions."""
 
 from allocator.delay import PRIOR_LAGS, DelayDistribution, beta_of_delayed, delayed_samples, effective_units, lag_edges
+from allocator.inference.adjusted_effects import AdjustedEffect, adjusted_effects
 from allocator.inference.baselines import Baseline, Count, Mean, Proportion, Ratio
 from allocator.inference.cuped import AdjustedMeans, Slopes, adjusted_means
 from allocator.inference.differences import differences
@@ -39,6 +40,7 @@ from allocator.inference.tree_effects import NodeEffect, metric_effects, tree_ef
 __all__ = [
     "PRIOR_LAGS",
     "SRM_KAPPA",
+    "AdjustedEffect",
     "AdjustedMeans",
     "Baseline",
     "Count",
@@ -67,6 +69,7 @@ __all__ = [
     "Verdict",
     "VersionCheck",
     "VersionDeviation",
+    "adjusted_effects",
     "adjusted_means",
     "beta_of_delayed",
     "bonferroni",
