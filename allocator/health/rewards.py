@@ -63,7 +63,7 @@ def check_rewards(signs: Signs) -> list[HealthCheck]:
 
 
 def _rewards_at_all(signs: Signs) -> HealthCheck:
-    name, units, rewards = "exposures without rewards", signs.units, signs.counters.get("rewards.applied", 0)
+    name, units, rewards = "exposures without rewards", signs.units, _rewards_seen(signs)
     if units < EVENTS_MIN:
         return HealthCheck(name, "unknown", None, f"{units} units so far, {EVENTS_MIN} say more")
     if not rewards:
@@ -81,6 +81,12 @@ def _rewards_at_all(signs: Signs) -> HealthCheck:
         )
         return HealthCheck(name, "warn", figure, sentence)
     return HealthCheck(name, "ok", figure, said)
+
+
+def _rewards_seen(signs: Signs) -> int:
+    """Rewards that name the experiment, by its counters; or at least those that are not 0, whether they name it or not."""
+    lags = signs.evidence.every_lag.values()
+    return max(signs.counters.get("rewards.applied", 0), sum(sum(row) for rows in lags for row in rows))
 
 
 def _rate(signs: Signs) -> HealthCheck:

@@ -269,6 +269,12 @@ def test_units_without_a_single_reward() -> None:
     assert found(signs(counters=none, evidence=few), "exposures without rewards").state == "warn"
 
 
+def test_rewards_that_name_no_experiment_are_seen_by_what_they_changed() -> None:
+    unnamed = rated([0, 40])
+    unnamed = replace(unnamed, counters={key: n for key, n in unnamed.counters.items() if not key.startswith("rewards")})
+    assert found(unnamed, "exposures without rewards").state == "ok"
+
+
 def test_rewards_that_stopped_are_noted() -> None:
     silent = replace(signs().evidence, read_until=NOW - 3 * 3600)
     check = found(signs(evidence=silent), "exposures without rewards")
