@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, log
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,9 @@ from allocator.moments import Moments
 from allocator.quadrature import FloatArray
 
 __all__ = ["Method", "Observations"]
+
+ABSENT = 1e-6
+"""An arm is taken for absent from periods in which it would have got no unit with this probability at most, had it been there."""
 
 Method = Literal["beta-mixture", "empirical-bernstein", "asymptotic"]
 
@@ -75,7 +78,11 @@ class Observations:
         bounds: tuple[float, float] | None = None,
         propensity_min: float | None = None,
     ) -> Observations:
-        """The metric of that name, observed or derived, in an experiment whose arms were all there from the start.
+        """The metric of that name, observed or derived.
+
+        An arm that was added or evicted in the run is present from its first period with units to its last one, as far as the
+        least propensity tells its absence from chance: with none, periods at either end must have had units enough for one of
+        its own to be all but certain.
 
         Parameters
         ----------
@@ -91,6 +98,7 @@ class Observations:
         over = float("inf") if now is None else (now - node.window_s - experiment.grace_s) / experiment.period_s
         periods = [dict(zip(arms, cells, strict=True)) for period, cells in evidence.by_period.items() if period + 1 <= over]
         least = propensity_min if propensity_min is not None else experiment.constraints.floor or None
+        periods = _where_present(periods, arms, least or 0.0)
         if node.kind == "leaf" and node.reported is None:
             return cls(node.metric, node.column, arms, periods, bounds, least, name, settled=now is not None)
         metric, resolutions = Metric(type="value", direction=node.metric.direction), resolutions_of(experiment)
@@ -156,3 +164,15 @@ class Observations:
         sums, _, _ = self.shares()
         y = sums.y.sum(axis=-2)
         return y, sums.n.sum(axis=-2) - y
+
+
+def _where_present(periods: list[dict[str, Moments]], arms: tuple[str, ...], least: float) -> list[dict[str, Moments]]:
+    """The periods, each without the arms that were not there yet, or no longer."""
+    gone: set[tuple[int, str]] = set()
+    for arm in arms:
+        with_units = [p for p, cells in enumerate(periods) if cells[arm].n] or [len(periods)]
+        for end in (range(with_units[0]), range(with_units[-1] + 1, len(periods))):
+            units = sum(moments.n for p in end for moments in periods[p].values())
+            if least * units > -log(ABSENT):  # (1 - least)^units < ABSENT
+                gone |= {(p, arm) for p in end}
+    return [{arm: moments for arm, moments in cells.items() if (p, arm) not in gone} for p, cells in enumerate(periods)]

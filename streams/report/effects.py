@@ -109,8 +109,9 @@ def novelties(inputs: Inputs) -> tuple[list[NoveltyRow], list[MethodRow]]:
     ends = [min(start + experiment.period_s, max(now, start)) for start in starts]
     rows, last = [], None
     for arm in inputs.others:
-        pairs = [(cells[experiment.control], cells[arm]) for cells in observations.periods]
-        table = effects_by_period([c for c, _ in pairs], [a for _, a in pairs], starts, ends, j, resolution)
+        both = [p for p, cells in enumerate(observations.periods) if arm in cells and experiment.control in cells]
+        control, other = ([observations.periods[p][name] for p in both] for name in (experiment.control, arm))
+        table = effects_by_period(control, other, [starts[p] for p in both], [ends[p] for p in both], j, resolution)
         last = novelty(table, metric.direction, alpha=ALPHA)
         columns = table.cohort_s.tolist(), table.effect.tolist(), table.se.tolist()
         rows.append(_novelty(arm, last, columns))

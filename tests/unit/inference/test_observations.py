@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from allocator import ArgumentError
@@ -54,3 +56,22 @@ def test_a_period_counts_once_its_rewards_are_all_in(hours: float, metric: str, 
 def test_a_metric_that_the_experiment_does_not_have() -> None:
     with pytest.raises(ArgumentError, match="one of spend, click"):
         Observations.of(EXPERIMENT, "order", evidence(), now=1e6)
+
+
+def test_an_arm_that_is_gone_is_judged_by_the_time_when_it_was_there() -> None:
+    every = evidence()
+    gone = replace(every, periods={p: sums if p < 3 else {"a": sums["a"]} for p, sums in every.periods.items()})
+    while_there = replace(every, periods={p: every.periods[p] for p in range(3)})
+    found, expected = (Observations.of(EXPERIMENT, "click", each, now=1e6) for each in (gone, while_there))
+    assert differences(found, "a") == differences(expected, "a")
+    late = replace(every, periods={p: sums if p > 6 else {"a": sums["a"]} for p, sums in every.periods.items()})
+    assert [sorted(cells) for cells in Observations.of(EXPERIMENT, "click", late, now=1e6).periods] == [["a"]] * 7 + [
+        ["a", "b"]
+    ] * 3
+
+
+def test_an_arm_that_got_no_unit_by_chance_was_there() -> None:
+    """With a floor of 5 %, 100 units without one of its own happen to an arm in 6 of 1000 periods."""
+    every = evidence()
+    once = replace(every, periods={p: sums if p < 9 else {"a": sums["a"]} for p, sums in every.periods.items()})
+    assert all(len(cells) == 2 for cells in Observations.of(EXPERIMENT, "click", once, now=1e6).periods)
