@@ -35,14 +35,21 @@ async def serve(router: Router, events: EventProducer, rate: float, seed: int) -
     draws, loop = random.Random(seed), asyncio.get_running_loop()
     await router.changed(EXPERIMENT)
     began = loop.time()
-    for i in count():
-        if i >= rate * (loop.time() - began):
-            await asyncio.sleep(TICK_S)
-        assignment = router.assign(EXPERIMENT, unit=f"customer-{seed}-{i}")
-        router.expose(assignment)
-        for metric, rates in (("bought", BOUGHT), ("returned", RETURNED)):
-            if draws.random() < rates[assignment.arm]:
-                loop.call_later(draws.uniform(0.1, THINK_S), events.reward, assignment.unit, metric, 1)
+    async with asyncio.TaskGroup() as customers:
+        for i in count():
+            if i >= rate * (loop.time() - began):
+                await asyncio.sleep(TICK_S)
+            customers.create_task(shop(router, events, f"customer-{seed}-{i}", draws))
+
+
+async def shop(router: Router, events: EventProducer, customer: str, draws: random.Random) -> None:
+    """One customer: which checkout, and what came of it."""
+    assignment = router.assign(EXPERIMENT, unit=customer)
+    router.expose(assignment)
+    await asyncio.sleep(draws.uniform(0.1, THINK_S))
+    for metric, rates in (("bought", BOUGHT), ("returned", RETURNED)):
+        if draws.random() < rates[assignment.arm]:
+            events.reward(customer, metric, 1)
 
 
 async def follow(router: Router) -> None:
