@@ -11,7 +11,8 @@ out of the spec. No data ends it: an arm without traffic has no new ones.
 4. `freeze`: the shares that 2 and 3 leave are held.
 5. `alert`: nothing.
 
-They act in a paused experiment too. A stopped one has no traffic to guard; what stood then stays written down.
+They act in a paused experiment too, and in a promoted one, whose arm gives its share to control if it is evicted. A stopped one
+has no traffic to guard; what stood then stays written down.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from allocator.weights import PPM, Weights
 __all__ = ["Orders", "Ppm", "action_of", "remaining", "spread", "under", "without"]
 
 Ppm = tuple[int, ...]
-GUARDED = ("running", "paused")
+GUARDED = ("running", "paused", "promoted")
 """Statuses in which breaches are looked for and obeyed."""
 DONE: dict[Action, str] = {"alert": "alert", "freeze": "frozen", "cap": "capped", "evict": "evicted", "stop": "stopped"}
 

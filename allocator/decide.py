@@ -5,13 +5,15 @@
 1. Posteriors of every metric from the moments; of the objective, what is still pending counted neither for nor against an arm
    (`allocator.pending`), if the evidence has the lags of rewards.
 2. What the shares should be:
+   - draft: nobody takes part, and the previous shares stay.
    - stopped: the fallback arm gets all. Paused, or frozen by a guardrail: the previous shares stay. One arm: it gets all.
+   - promoted: all goes to the promoted arm, by `allocator.promotion`; breaches are obeyed as before.
    - running: the policy's weights; while any arm has fewer than `warmup` units, the even split in their place. What is wanted
      then goes through the constraints, in the order that `allocator.constraints` gives.
    - running, and the policy gives no usable weights: the previous shares are held, and the reason says why.
 3. Whole ppm by largest remainder.
-4. The share of units that take part is that of the stage in force (`allocator.stages`). Before and after the schedule nobody is
-   enrolled.
+4. The share of units that take part is that of the stage in force (`allocator.stages`), but of a draft or a promoted experiment.
+   Before and after the schedule nobody is enrolled, until an arm is promoted.
 5. Publish on any change a router must know of, on any change of what stands, and in time to renew the lease.
 
 The shares to move from are the previous ones as the guardrails leave them: step `guardrail`, at once, whatever the maximum shift.
@@ -38,10 +40,12 @@ from allocator.constraints import to_ppm
 from allocator.errors import AllocatorError
 from allocator.evidence import Evidence
 from allocator.experiment import OTHER_SEGMENT, Experiment
+from allocator.lifecycle import PUBLISHED_AS
 from allocator.moments import Moments
 from allocator.namespaces import seed_of
 from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
 from allocator.posterior import Posteriors
+from allocator.promotion import promoted
 from allocator.quadrature import FloatArray
 from allocator.readout import ArmState, arm_states
 from allocator.sample_ratio import sample_ratio_clean
@@ -145,7 +149,7 @@ def renew_at(experiment: Experiment, previous: Weights) -> float:
 
 
 def spec_hash(experiment: Experiment) -> str:
-    """16 hex digits of the spec as it is but for status and revision; found once an experiment object."""
+    """16 hex digits of the spec as it is but for status, promoted arm and revision; found once an experiment object."""
     return experiment.spec_hash
 
 
@@ -212,7 +216,7 @@ class _Case:
         told = self._told(path.reason)
         reason = f"{self.ramp.reason}; {told}" if self.ramp.moved else told
         steps = {name: spread(ppm, self.experiment.arm_ids, experiment.arm_ids) for name, ppm in path.steps.items()}
-        weights = _weights(experiment, segment, steps[next(reversed(steps))], reason, self, previous, self.now)
+        weights = _weights(experiment, segment, steps[next(reversed(steps))], path.enrolled, reason, self, previous, self.now)
         changed = previous is None or _changed(previous, weights)
         due = previous is not None and self.now >= renew_at(experiment, previous)
         if due and not changed:
@@ -224,7 +228,7 @@ class _Case:
             steps={name: list(ppm) for name, ppm in steps.items()},
             reason=weights.reason,
             publish=changed or due,
-            settled=path.steps.get("shift") in (None, path.target),
+            settled=path.steps.get("shift") in (None, path.target) and ("promoted" not in path.steps or path.enrolled == PPM),
             ramp=self.ramp,
             verdict=None if choice is None else choice.verdict,
             failure=made.failure,
@@ -258,6 +262,10 @@ class _Case:
         experiment, path, orders = self.experiment, Path(), self.orders
         limits = orders.limits(experiment.arm_ids)
         start = self._start(path, origin, limits)
+        if experiment.status == "promoted":
+            path.enrolled = None if origin is None else origin.enrolment.ppm  # stages apply no longer
+            if not (orders.stopped_by or orders.frozen):
+                return _Made(promoted(path, experiment, start, limits))
         if experiment.status != "running" or len(experiment.arms) == 1 or orders.stopped_by or orders.frozen:
             return _Made(_at_rest(experiment, path, start, orders))
         even = np.full(len(experiment.arms), 1 / len(experiment.arms))
@@ -311,14 +319,17 @@ class _Made:
 def _at_rest(experiment: Experiment, path: Path, start: Ppm | None, orders: Orders) -> Path:
     """Where no policy is asked."""
     arms = experiment.arm_ids
-    if orders.stopped_by or experiment.status == "stopped":
+    if orders.stopped_by or experiment.status in ("stopped", "archived"):
         to = orders.fallback(experiment)
         all_to = tuple(PPM if arm == to else 0 for arm in arms)
         return path.step("stopped", all_to, f"{'' if orders.stopped_by else 'stopped: '}all traffic to {to}")
+    held = under(orders.limits(arms), to_ppm(np.full(len(arms), 1 / len(arms)))) if start is None else start
+    if experiment.status == "draft":
+        path.enrolled = 0
+        return path.step("draft", held, f"draft: every unit gets {experiment.fallback} until the experiment is started")
     if len(arms) == 1:
         return path.step("one arm", (PPM,), f"{arms[0]} is the only arm{' left' if orders.evicted else ''}")
-    held = under(orders.limits(arms), to_ppm(np.full(len(arms), 1 / len(arms)))) if start is None else start
-    if experiment.status == "running":
+    if experiment.status in ("running", "promoted"):
         return path.step("frozen", held, "weights held")
     return path.step("paused", held, "paused: weights held")
 
@@ -339,18 +350,25 @@ def _leader(arms: Sequence[str], objective: Posteriors) -> str:
 
 
 def _weights(
-    experiment: Experiment, segment: str | None, ppm: Ppm, reason: str, case: _Case, previous: Weights | None, now: float
+    experiment: Experiment,
+    segment: str | None,
+    ppm: Ppm,
+    enrolled: int | None,
+    reason: str,
+    case: _Case,
+    previous: Weights | None,
+    now: float,
 ) -> Weights:
     name, orders = experiment.experiment, case.orders
     arms = zip(experiment.arms, ppm, strict=True)
-    shut = None if experiment.status == "stopped" else closed(experiment.schedule, now)
+    shut = closed(experiment.schedule, now) if experiment.status in ("running", "paused") else None
     return Weights(
         experiment=name,
         segment=segment,
         version=1 if previous is None else previous.version + 1,
-        status="stopped" if orders.stopped_by else experiment.status,
+        status="stopped" if orders.stopped_by else PUBLISHED_AS[experiment.status],
         arms=tuple(WeightedArm(arm.id, share, _seed(name, "arm", arm.id), arm.params) for arm, share in arms),
-        enrolment=Gate(0 if shut else case.ramp.enrolled_ppm, _seed(name, "enrolment")),
+        enrolment=Gate(0 if shut else case.ramp.enrolled_ppm if enrolled is None else enrolled, _seed(name, "enrolment")),
         holdback=Holdback(round(experiment.holdback * PPM), _seed(name, "holdback"), experiment.control),
         valid_until=now + experiment.lease_s,
         fallback=orders.fallback(experiment),

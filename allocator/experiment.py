@@ -36,7 +36,7 @@ __all__ = [
     "derived_kind",
 ]
 
-Status = Literal["running", "paused", "stopped"]
+Status = Literal["draft", "running", "paused", "promoted", "stopped", "archived"]
 MetricType = Literal["binary", "value", "count"]
 Direction = Literal["up", "down"]
 Aggregate = Literal["sum", "max", "last"]
@@ -191,6 +191,7 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     hypothesis: str = ""
     status: Status = "running"
     word: Annotated[Word | None, Meta(description="the last word of a person about the stages; not from a spec file")] = None
+    promoted: Annotated[Name | None, Meta(description="the arm that was promoted; set by `allocator promote`")] = None
     revision: Annotated[int, Meta(ge=1)] = 1
 
     @cached_property
@@ -233,7 +234,7 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
 
     @cached_property
     def spec_hash(self) -> str:
-        """16 hex digits of the xxh64 of the spec's JSON without status, word and revision."""
+        """16 hex digits of the xxh64 of the spec's JSON without status, promoted arm, word and revision."""
         fields = msgspec.to_builtins(self)
-        del fields["status"], fields["word"], fields["revision"]
+        del fields["status"], fields["promoted"], fields["word"], fields["revision"]
         return xxh64_hexdigest(msgspec.json.encode(fields))

@@ -1,32 +1,107 @@
-"""An experiment's life: which status may follow which, and which changes of a running spec are allowed.
+"""An experiment's life: which status may follow which, and which fields of its spec may change while it runs.
 
-Moments are sums over everything seen since the start. A change of what is summed (metrics, unit, period) would mix two
-meanings in one number, so it is refused: stop the experiment and apply the new spec under a new name. Nothing here writes.
+    draft ──► running ◄──► paused
+                 └─────┬─────┘
+                       ├──► promoted ───┐
+                       │       ▼        ├──► archived
+                       └──► stopped ────┘
+
+A draft may be stopped or archived as well. It is counted nowhere, and everything of it may change. From then on moments are sums
+over everything seen since the start. A change of what is summed would mix two meanings in one number; it takes a new phase, with
+moments of its own, and as there are no phases in one experiment it is refused: stop it and apply the new spec under a new name.
+Nothing here writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, Literal
 
 import msgspec
 
 from allocator.durations import format_duration
-from allocator.errors import SpecError, SpecErrors
+from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.experiment import Experiment, Status
 from allocator.namespaces import resize_errors
 from allocator.overrule import kept_overruled
 from allocator.segments import change_errors
 
-__all__ = ["TRANSITIONS", "differences", "move", "revise"]
+__all__ = [
+    "FIELDS",
+    "PUBLISHED_AS",
+    "TRANSITIONS",
+    "counted",
+    "differences",
+    "discarded",
+    "move",
+    "promote",
+    "revise",
+    "what_changed",
+]
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    "running": frozenset({"paused", "stopped"}),
-    "paused": frozenset({"running", "stopped"}),
-    "stopped": frozenset(),
+    "draft": frozenset({"running", "stopped", "archived"}),
+    "running": frozenset({"paused", "promoted", "stopped"}),
+    "paused": frozenset({"running", "promoted", "stopped"}),
+    "promoted": frozenset({"stopped", "archived"}),
+    "stopped": frozenset({"archived"}),
+    "archived": frozenset(),
 }
-"""What may follow what. `stopped` is final."""
+"""What may follow what. From promoted, stopped and archived no way leads back to running."""
 
+PUBLISHED_AS: dict[Status, Literal["running", "paused", "stopped"]] = {
+    "draft": "paused",
+    "running": "running",
+    "paused": "paused",
+    "promoted": "running",
+    "stopped": "stopped",
+    "archived": "stopped",
+}
+"""The status in the weights: the three that every router has known from the first version on."""
+
+Rule = Literal["free", "limited", "new phase", "refused", "command"]
+
+FIELDS: dict[str, Rule] = {
+    "experiment": "refused",
+    "unit": "refused",
+    "metrics": "new phase",
+    "period_s": "new phase",
+    "covariates": "new phase",
+    "namespace": "limited",
+    "segment_rule": "limited",
+    "status": "command",
+    "promoted": "command",
+    "word": "command",
+    "overruled": "command",
+    "revision": "command",
+    "arms": "free",
+    "control": "free",
+    "derived": "free",
+    "objective": "free",
+    "guardrails": "free",
+    "policy": "free",
+    "constraints": "free",
+    "fallback": "free",
+    "segments": "free",
+    "eligibility": "free",
+    "schedule": "free",
+    "enrolment": "free",
+    "stages": "free",
+    "holdback": "free",
+    "publish_interval_s": "free",
+    "lease_s": "free",
+    "clock_skew_s": "free",
+    "grace_s": "free",
+    "owner": "free",
+    "hypothesis": "free",
+}
+"""What an applied spec may do to each field of an experiment that is counted: change it freely; within limits (a namespace may
+grow, see `allocator.namespaces`; of segments by rule see `allocator.segments`); only in a new phase (of `metrics` see `_SUMMED`:
+what does not say what is summed is free); never; or not at all, because a command does it."""
+
+_OWNED = ("status", "promoted", "word")
+"""Fields that no spec file sets in a running experiment."""
 _SAME = "the same as in the running experiment; stop it and apply under a new name"
 _SUMMED = ("type", "resolution", "aggregate", "window_s", "cap", "missing")
 """Fields of a metric that decide what its moments mean."""
@@ -38,62 +113,123 @@ def move(experiment: Experiment, status: Status) -> Experiment:
     Raises
     ------
     SpecErrors : `TRANSITIONS` does not allow it.
+    ArgumentError : the status is promoted, for which see `promote`.
     """
     if status == experiment.status:
         return experiment
-    allowed = TRANSITIONS[experiment.status]
-    if status not in allowed:
-        expected = f"one of {', '.join(sorted(allowed))}" if allowed else "a new experiment under a new name: stopped is final"
-        raise SpecErrors([SpecError("status", f"{experiment.status} -> {status}", expected)])
+    _require(experiment, status)
+    if status == "promoted":
+        raise ArgumentError("status", status, "another one: promote names the arm as well")
     return msgspec.structs.replace(experiment, status=status, revision=experiment.revision + 1)
+
+
+def promote(experiment: Experiment, arm: str) -> Experiment:
+    """The experiment with that arm promoted, in place of any other one; itself if it is already.
+
+    Raises
+    ------
+    SpecErrors : there is no such arm, or `TRANSITIONS` does not allow it.
+    """
+    if experiment.status != "promoted":
+        _require(experiment, "promoted")
+    if arm not in experiment.arm_ids:
+        near = get_close_matches(arm, experiment.arm_ids, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SpecErrors([SpecError("promoted", arm, f"an arm: one of {', '.join(experiment.arm_ids)}{hint}")])
+    if (experiment.status, experiment.promoted) == ("promoted", arm):
+        return experiment
+    return msgspec.structs.replace(experiment, status="promoted", promoted=arm, revision=experiment.revision + 1)
 
 
 def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
     """What applying `wanted` makes of `current`: a first revision, the next one, or `current` itself when nothing changes.
 
-    Status, the word about its stages and what was overruled belong to the running experiment: a spec file sets a status only for
-    a new name. Stages may change in any way; where that leaves the experiment is said in `allocator.stages`.
+    Status, promoted arm, the word about its stages and what was overruled belong to the running experiment: a spec file sets
+    status and promoted arm only for a new name. Stages may change in any way; where that leaves the experiment is said in
+    `allocator.stages`.
 
     Raises
     ------
-    SpecErrors : every field that must not change, or the experiment is stopped.
+    SpecErrors : every field that must not change, or the experiment is stopped or archived.
     """
     if current is None:
         return msgspec.structs.replace(wanted, word=None, revision=1)
-    kept = {"status": current.status, "word": current.word, "overruled": kept_overruled(current, wanted)}
-    revised = msgspec.structs.replace(wanted, **kept, revision=current.revision)
+    kept = {name: getattr(current, name) for name in _OWNED}
+    revised = msgspec.structs.replace(wanted, **kept, overruled=kept_overruled(current, wanted), revision=current.revision)
     if revised == current and revised.metric_names == current.metric_names:  # equal mappings may differ in order
         return current
-    if current.status == "stopped":
-        expected = "a new name: this experiment is stopped, and stopped is final"
+    if current.status in ("stopped", "archived"):
+        expected = f"a new name: this experiment is {current.status}, and {current.status} is final"
         raise SpecErrors([SpecError("experiment", wanted.experiment, expected)])
-    if errors := list(_refused(current, revised)):
+    if current.status != "draft" and (errors := list(_refused(current, revised))):
         raise SpecErrors(errors)
     return msgspec.structs.replace(revised, revision=current.revision + 1)
 
 
+def discarded(before: Experiment, after: Experiment) -> tuple[str, ...]:
+    """What has been counted that nothing will read after this change, one sentence each; empty if all goes on to be used."""
+    if before.status == "draft":
+        return ()
+    arms = [arm for arm in before.arm_ids if arm not in after.arm_ids]
+    segments = [name for name in before.segments if name not in after.segments]
+    lost = [f"arm {arm} is removed: what it has counted is no longer read, and exposures to it are dead letters" for arm in arms]
+    return (*lost, *(f"segment {name} is removed: what was counted in it stays apart from all others" for name in segments))
+
+
+def counted(experiments: Mapping[str, Experiment]) -> dict[str, Experiment]:
+    """Those whose events are counted: all but drafts, whose metrics may still change."""
+    return {name: experiment for name, experiment in experiments.items() if experiment.status != "draft"}
+
+
+def what_changed(before: Experiment, after: Experiment) -> list[tuple[str, Any, Any]]:
+    """Every field that differs, as (path, before, after), revision left out; None stands for absent."""
+    owned = [(name, *(msgspec.to_builtins(getattr(spec, name)) for spec in (before, after))) for name in _OWNED]
+    return [(path, old, new) for path, old, new in owned if old != new] + differences(before, after)
+
+
 def differences(before: Experiment, after: Experiment) -> list[tuple[str, Any, Any]]:
-    """Every field that differs, as (path, before, after), status, word and revision left out; None stands for absent."""
+    """As `what_changed`, without status, promoted arm and word: what a spec file can change."""
     found = list(_differences("", _by_path(before), _by_path(after)))
     if before.arm_ids != after.arm_ids and set(before.arm_ids) == set(after.arm_ids):
         found.append(("arms", list(before.arm_ids), list(after.arm_ids)))
     return found
 
 
+def _require(experiment: Experiment, status: Status) -> None:
+    allowed = TRANSITIONS[experiment.status]
+    if status in allowed:
+        return
+    expected = f"one of {', '.join(sorted(allowed))}" if allowed else "no other status"
+    if "running" not in allowed and experiment.status not in ("running", "draft"):
+        expected += f", or a new experiment under a new name: {experiment.status} is final"
+    raise SpecErrors([SpecError("status", f"{experiment.status} -> {status}", expected)])
+
+
 def _by_path(experiment: Experiment) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(experiment)
-    del fields["status"], fields["word"], fields["revision"]
+    for owned in (*_OWNED, "revision"):
+        del fields[owned]
     fields["arms"] = {arm["id"]: arm for arm in fields["arms"]}
     return fields
 
 
 def _refused(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
-    if current.unit != wanted.unit:
-        yield SpecError("unit", wanted.unit, f"{current.unit}, {_SAME}")
-    if current.period_s != wanted.period_s:
-        yield SpecError("period", format_duration(wanted.period_s), f"{format_duration(current.period_s)}, {_SAME}")
+    for field in msgspec.structs.fields(Experiment):
+        if field.name in ("metrics", "covariates") or FIELDS.get(field.name, "refused") not in ("new phase", "refused"):
+            continue
+        old, new = getattr(current, field.name), getattr(wanted, field.name)
+        if old != new:
+            if field.name.endswith("_s"):
+                old, new = format_duration(old), format_duration(new)
+            yield SpecError(field.encode_name, new, f"{old}, {_SAME}")
     yield from resize_errors(current.namespace, wanted.namespace)
     yield from change_errors(current.segment_rule, wanted.segment_rule)
+    if current.promoted is not None and current.promoted not in wanted.arm_ids:
+        yield SpecError("arms", list(wanted.arm_ids), f"{current.promoted} among them: it is promoted")
+    yield from _refused_columns(current, wanted)
+
+
+def _refused_columns(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
     if current.metric_names != wanted.metric_names:
         yield SpecError("metrics", list(wanted.metric_names), f"{list(current.metric_names)} in this order, {_SAME}")
     if current.covariates != wanted.covariates:

@@ -161,6 +161,7 @@ class _Reader:
             hypothesis=self._text("hypothesis", source.get("hypothesis", "")),
             status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),
             word=read_word(source.get("word"), self._error),
+            promoted=self._promoted(source, ids),
             revision=self._whole("revision", source.get("revision", 1), 1),
         )
         if not any(error.path.startswith(_TRIED) for error in self.errors):
@@ -219,6 +220,12 @@ class _Reader:
             article = "an" if what[0] in "aeiou" else "a"
             self._error(path, value, f"{article} {what}: one of {', '.join(allowed)}{hint}")
         return ""
+
+    def _promoted(self, source: Mapping[str, Any], arms: Sequence[str]) -> str | None:
+        value = source.get("promoted")
+        if value is None and source.get("status") != "promoted":
+            return None
+        return self._one_of("promoted", value, arms, "arm") or None
 
     def _lease(self, value: Any, publish_interval_s: float) -> float:
         known = len(self.errors)

@@ -34,6 +34,8 @@ class Path:
     reason: str = ""
     target: Ppm = ()
     """What the constraints on the shares themselves made of what is wanted; empty where there is nothing to move to."""
+    enrolled: int | None = None
+    """Parts per million of units that take part; None: as the spec says."""
 
     def step(self, name: str, ppm: Ppm, reason: str = "") -> Path:
         """Go on to these shares; the reason stays unless there is another."""

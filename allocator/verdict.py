@@ -159,6 +159,7 @@ class Case:
             posteriors=comparable_posteriors(experiment, evidence, now),
             units=tuple(moments.n for moments in evidence.total),
             now=now,
+            promoted=None if experiment.status == "stopped" else experiment.promoted,
             breaches=() if weights is None else weights.standing.breaches,
             alarms=tuple(alarms),
             since=since,
@@ -259,7 +260,7 @@ def verdict(case: Case) -> Verdict:
 
 def lease_alarms(experiment: Experiment, weights: Weights | None, now: float) -> tuple[Alarm, ...]:
     """What the newest weights say of the worker: it renews them as long as it lives, unless the policy fails."""
-    if weights is None or experiment.status not in ("running", "paused"):
+    if weights is None or experiment.status not in ("running", "paused", "promoted"):
         return ()
     found = []
     if now > weights.valid_until:

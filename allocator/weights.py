@@ -59,7 +59,8 @@ class Weights(Struct, frozen=True, kw_only=True):
     `version` grows by one with every publication of the experiment. After `valid_until` (seconds since the epoch) a router
     serves `fallback` and logs no exposure. `inputs` maps a join partition to the sequence number of its newest partial.
     `standing` is for the next decision. `eligibility` is a rule in JsonLogic on the unit's attributes, None for everybody;
-    `segment_rule` says how a unit's segment follows from them.
+    `segment_rule` says how a unit's segment follows from them. `status` is what a router has to know: an experiment in draft is
+    paused with nobody enrolled, a promoted one is running, an archived one has no weights (`allocator.lifecycle.PUBLISHED_AS`).
     """
 
     experiment: str

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from aiokafka import TopicPartition
@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion
 
 from allocator.errors import TopicError
-from allocator.experiment import Experiment
+from allocator.experiment import Experiment, Status
 from allocator.weights import Weights
 from streams.admin import TopicState, problems, read_topics, repair_topics, sources_partitions
 from streams.clients import UNREACHABLE, Unreachable, admin_client, started
@@ -239,7 +239,7 @@ def check_experiments(specs: Mapping[str, Experiment], malformed: int) -> Check:
         )
     if not specs:
         return Check("experiments", "warn", "none", "allocator apply SPEC")
-    counts = {status: sum(spec.status == status for spec in specs.values()) for status in ("running", "paused", "stopped")}
+    counts = {status: sum(spec.status == status for spec in specs.values()) for status in get_args(Status)}
     return Check("experiments", "ok", ", ".join(f"{count} {status}" for status, count in counts.items() if count))
 
 
@@ -259,7 +259,7 @@ def check_weights(specs: Mapping[str, Experiment], values: Iterable[bytes], now:
         if known is None or weights.valid_until > known.valid_until:
             newest[weights.experiment] = weights
     for name, spec in specs.items():
-        if spec.status != "running":
+        if spec.status not in ("running", "promoted"):
             continue
         if name not in newest:
             checks.append(Check(f"weights of {name}", "warn", "none published yet", "allocator worker"))

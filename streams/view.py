@@ -67,14 +67,18 @@ class WorkerView:
         return self._app.ready()
 
     def known(self, name: str) -> bool:
-        return name in self._app.specs.current
+        return name in self._current()
 
     def experiments(self) -> list[ExperimentSummary]:
         app = self._app
-        return [ExperimentSummary.of(spec, app.published.get(name)) for name, spec in sorted(app.specs.current.items())]
+        return [ExperimentSummary.of(spec, app.published.get(name)) for name, spec in sorted(self._current().items())]
+
+    def _current(self) -> dict[str, Experiment]:
+        """All but the archived: these have no weights, and their specs and changes stay on their topics."""
+        return {name: spec for name, spec in self._app.specs.current.items() if spec.status != "archived"}
 
     def detail(self, name: str) -> ExperimentDetail | None:
-        spec, agent = self._app.specs.current.get(name), self._owner(name)
+        spec, agent = self._current().get(name), self._owner(name)
         if spec is None or agent is None:
             return None
         return self._detail(spec, agent)

@@ -138,8 +138,8 @@ class AllocateAgent:
         return max(0.0, min(earliest, self._committed_at + LINGER_MAX_S) - now)
 
     def owned(self) -> Iterator[Experiment]:
-        """The experiments this partition decides for."""
-        return (experiment for name, experiment in self._specs.current.items() if self.owns(name))
+        """The experiments this partition decides for: all of its own that have weights at all."""
+        return (e for name, e in self._specs.current.items() if self.owns(name) and e.status != "archived")
 
     def owns(self, name: str) -> bool:
         """Whether this partition decides for the experiment."""
@@ -159,12 +159,13 @@ class AllocateAgent:
                 self._pending.add(partial.experiment)
 
     def _take_specs(self, keys: list[bytes], values: list[bytes | None], outputs: list[Output]) -> None:
-        """A changed spec is a reason to decide; a removed one takes its weights with it."""
+        """A changed spec is a reason to decide; a removed or archived one takes its weights with it."""
         if self._specs.changes == self._specs_seen:
             return
         self._specs_seen = self._specs.changes
         self._pending.update(self._specs.current)
-        wanted = {slice_key(name, segment) for name, e in self._specs.current.items() for segment in slices_of(e)}
+        published = [experiment for experiment in self._specs.current.values() if experiment.status != "archived"]
+        wanted = {slice_key(e.experiment, segment) for e in published for segment in slices_of(e)}
         for key in self.weights.keys() - wanted:
             del self.weights[key]
             self.decided.pop(key, None)

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 
 from allocator.errors import TopicError
 from allocator.experiment import Experiment
+from allocator.lifecycle import counted
 from streams.audit.compare import Comparison
 from streams.audit.directory import opened_rebuild
 from streams.audit.live import checkpoint_of, copy_live, newest_checkpoint
@@ -63,7 +64,7 @@ async def rebuild(
     offsets: dict[int, dict[str, int]] = {}
     records = 0
     async with opened(connection, _read(topics)) as log:
-        partitions, specs = _partitions(log, topics), await read_experiments(connection, topics)
+        partitions, specs = _partitions(log, topics), counted(await read_experiments(connection, topics))
         with opened_rebuild(directory, name, topics.prefix, len(partitions), create=True, fresh=fresh) as kept:
             live = {p: await newest_checkpoint(log, TopicPartition(topics.join_changelog, p)) for p in partitions}
             total, before = sum(map(_reached, live.values())), 0
@@ -89,7 +90,7 @@ async def diff(connection: Connection, topics: Topics, directory: Path, name: st
     As `rebuild` otherwise.
     """
     async with opened(connection, _read(topics)) as log:
-        partitions, specs = _partitions(log, topics), await read_experiments(connection, topics)
+        partitions, specs = _partitions(log, topics), counted(await read_experiments(connection, topics))
         found = Comparison(specs)
         with opened_rebuild(directory, name, topics.prefix, len(partitions), create=False) as kept:
             for p in partitions:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from allocator.lifecycle import counted
 from streams.join.astray import forwards, homes, part
 from streams.join.chunk import fold_chunk, units_of
 from streams.join.cut import Chunk, cut, linger_s
@@ -126,7 +127,7 @@ class JoinAgent:
     def _take_specs(self) -> None:
         if self._specs.changes != self._specs_seen:
             self._specs_seen = self._specs.changes
-            experiments = self._specs.current
+            experiments = counted(self._specs.current)
             self.fold.set_experiments(experiments)
             shortest_s = min((experiment.publish_interval_s for experiment in experiments.values()), default=0.0)
             self._interval_s = max(self._settings.partials_interval_s, shortest_s / PARTIALS_PER_PUBLICATION)

@@ -9,18 +9,37 @@ import msgspec
 import pytest
 
 from allocator import lifecycle
-from allocator.errors import SpecErrors
+from allocator.errors import ArgumentError, SpecErrors
 from allocator.experiment import Experiment, Status
-from allocator.lifecycle import TRANSITIONS, differences, move, revise
+from allocator.lifecycle import (
+    FIELDS,
+    PUBLISHED_AS,
+    TRANSITIONS,
+    counted,
+    differences,
+    discarded,
+    move,
+    promote,
+    revise,
+    what_changed,
+)
 from allocator.spec import load_experiment
 
 METRICS = {"thumbs_up": "binary", "latency": {"type": "value", "direction": "down", "window": "10m"}}
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALLOWED = {
+    ("draft", "running"),
+    ("draft", "stopped"),
+    ("draft", "archived"),
     ("running", "paused"),
+    ("running", "promoted"),
     ("running", "stopped"),
     ("paused", "running"),
+    ("paused", "promoted"),
     ("paused", "stopped"),
+    ("promoted", "stopped"),
+    ("promoted", "archived"),
+    ("stopped", "archived"),
 }
 
 
@@ -35,19 +54,25 @@ def spec(**changes: Any) -> Experiment:
 
 
 def with_status(status: Status) -> Experiment:
-    return msgspec.structs.replace(spec(), status=status, revision=7)
+    return msgspec.structs.replace(spec(), status=status, promoted="b" if status == "promoted" else None, revision=7)
+
+
+def moved(experiment: Experiment, status: Status) -> Experiment:
+    return promote(experiment, "b") if status == "promoted" else move(experiment, status)
 
 
 @pytest.mark.parametrize("before,after", list(product(STATUSES, STATUSES)))
 def test_every_pair_of_statuses(before: Status, after: Status) -> None:
     experiment = with_status(before)
     if before == after:
-        assert move(experiment, after) is experiment
+        assert moved(experiment, after) is experiment
     elif (before, after) in ALLOWED:
-        assert move(experiment, after) == msgspec.structs.replace(experiment, status=after, revision=8)
+        promoted = "b" if after == "promoted" else experiment.promoted
+        wanted = msgspec.structs.replace(experiment, status=after, promoted=promoted, revision=8)
+        assert moved(experiment, after) == wanted
     else:
         with pytest.raises(SpecErrors, match=f"status: '{before} -> {after}'"):
-            move(experiment, after)
+            moved(experiment, after)
 
 
 def test_the_table_names_every_status() -> None:
@@ -135,9 +160,83 @@ def test_every_refused_field_is_named_at_once() -> None:
     assert [(error.path, error.value) for error in caught.value.errors] == [("unit", "session"), ("period", "2h")]
 
 
-def test_a_stopped_experiment_takes_no_change() -> None:
-    with pytest.raises(SpecErrors, match="a new name: this experiment is stopped"):
-        revise(with_status("stopped"), spec(enrolment=0.5))
+@pytest.mark.parametrize("status", ["stopped", "archived"])
+def test_what_has_ended_takes_no_change(status: Status) -> None:
+    with pytest.raises(SpecErrors, match=f"a new name: this experiment is {status}"):
+        revise(with_status(status), spec(enrolment=0.5))
+
+
+def test_everything_of_a_draft_may_change() -> None:
+    wanted = spec(unit="session", period="2h", metrics={"clicks": "count"}, objective="clicks")
+    assert revise(with_status("draft"), wanted) == msgspec.structs.replace(wanted, status="draft", revision=8)
+
+
+def test_every_field_of_a_spec_has_its_rule() -> None:
+    """A field without one would be refused in every change."""
+    assert {field.name for field in msgspec.structs.fields(Experiment)} <= set(FIELDS)
+
+
+def test_routers_are_told_what_they_have_always_known() -> None:
+    assert set(PUBLISHED_AS) == set(STATUSES)
+    assert set(PUBLISHED_AS.values()) == {"running", "paused", "stopped"}
+
+
+# -- promotion -------------------------------------------------------------------------------------------------------------------
+
+
+def test_promotion_names_an_arm_of_the_experiment() -> None:
+    with pytest.raises(SpecErrors, match="promoted: 'B': expected an arm: one of a, b"):
+        promote(spec(), "B")
+    with pytest.raises(ArgumentError, match="promote names the arm"):
+        move(spec(), "promoted")
+
+
+def test_another_arm_can_be_promoted_instead() -> None:
+    assert promote(with_status("promoted"), "b") is not promote(with_status("promoted"), "a")
+    again = promote(with_status("promoted"), "a")
+    assert (again.status, again.promoted, again.revision) == ("promoted", "a", 8)
+
+
+def test_the_promoted_arm_and_the_status_stay_when_a_spec_is_applied() -> None:
+    revised = revise(with_status("promoted"), spec(holdback=0.05))
+    assert (revised.status, revised.promoted, revised.revision) == ("promoted", "b", 8)
+    with pytest.raises(SpecErrors, match=r"arms: .*: expected b among them: it is promoted"):
+        revise(with_status("promoted"), spec(arms=["a", "c"]))
+
+
+def test_a_promoted_spec_can_be_read_again_and_must_name_its_arm() -> None:
+    promoted = with_status("promoted")
+    assert load_experiment(msgspec.to_builtins(promoted)) == promoted
+    with pytest.raises(SpecErrors, match="promoted: None: expected an arm: one of a, b"):
+        spec(status="promoted")
+
+
+def test_promotion_changes_no_hash_of_the_spec() -> None:
+    assert with_status("promoted").spec_hash == spec().spec_hash
+
+
+# -- what is told of a change ----------------------------------------------------------------------------------------------------
+
+
+def test_only_drafts_are_not_counted() -> None:
+    every = {status: with_status(status) for status in STATUSES}
+    assert set(counted(every)) == set(STATUSES) - {"draft"}
+
+
+def test_what_a_change_discards_is_said() -> None:
+    before, after = spec(segments=["free", "pro"]), spec(arms=["a", "c"], segments=["pro"])
+    assert [sentence.partition(":")[0] for sentence in discarded(before, after)] == [
+        "arm b is removed",
+        "segment free is removed",
+    ]
+    assert discarded(after, before)  # c is removed
+    assert discarded(spec(), spec(arms=["b", "a", "c"], segments=["pro"])) == ()
+    assert discarded(msgspec.structs.replace(before, status="draft"), after) == ()
+
+
+def test_status_and_promoted_arm_are_part_of_what_changed() -> None:
+    assert what_changed(spec(), with_status("promoted")) == [("status", "running", "promoted"), ("promoted", None, "b")]
+    assert what_changed(spec(), spec(lease="2m")) == [("lease", 60.0, 120.0)]
 
 
 def test_a_change_of_the_summed_fields_is_seen_for_each_of_them() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from allocator.decide import decide
+from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.inference import Estimate
 from allocator.posterior import NormalPosteriors
@@ -58,6 +59,14 @@ def test_over():
     assert (verdict(stopped).headline, verdict(stopped).rule) == ("stop", "over")
     assert verdict(stopped).reason == "the experiment is stopped: all traffic goes to a"
     assert verdict(case(C_LOSES, promoted="c")).headline == "promote c"
+
+
+@pytest.mark.parametrize(
+    "status,headline", [("promoted", "promote b"), ("archived", "promote b"), ("stopped", "stop"), ("draft", "keep going")]
+)
+def test_the_status_of_a_spec_decides(status: str, headline: str):
+    changed = msgspec.structs.replace(spec(arms=["a", "b"]), status=status, promoted=None if status == "draft" else "b")
+    assert verdict(Case.of(changed, Evidence(("a", "b"), len(changed.columns), {}), 0.0)).headline == headline
 
 
 def test_health():

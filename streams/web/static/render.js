@@ -153,7 +153,7 @@ function renderCharts(detail, history, now) {
   });
   show(byId("chart-weights"), history.length > 0);
   show(byId("chart-weights-empty"), history.length === 0);
-  const until = detail.status === "running" ? Math.min(now, detail.valid_until ?? now) : 0;
+  const until = ["running", "promoted"].includes(detail.status) ? Math.min(now, detail.valid_until ?? now) : 0;
   if (history.length) drawWeights(byId("chart-weights"), arms, history, Math.floor(until));
   const counted = arms.some((arm) => arm.mean !== null);
   show(byId("chart-posterior"), counted);
