@@ -11,6 +11,8 @@ AllocatorError
  ├─ StateError(found, expected, repair)    the state on disk or in the log cannot be trusted: refuse to start
  ├─ StoreError(path, reason)           the disk under the state fails: the worker stops, whoever runs it makes room
  ├─ Fenced                             this owner is no longer the owner: stop the partition, do not retry
+ ├─ Conflict(experiment, read, revision, by, when)  somebody else changed the spec first: look at it and try again
+ ├─ Discards(experiment, lost)         a change would leave counted data unread: say so, and do it only when told to
  └─ UnknownExperiment(name)            nobody has published weights, or a spec, under that name
 """
 
@@ -22,6 +24,8 @@ from typing import Any
 __all__ = [
     "AllocatorError",
     "ArgumentError",
+    "Conflict",
+    "Discards",
     "Fenced",
     "PolicyError",
     "RecordError",
@@ -117,6 +121,32 @@ class StoreError(AllocatorError):
 
 class Fenced(AllocatorError):
     """Another worker owns the partition now."""
+
+
+class Conflict(AllocatorError):
+    """Revision `revision` of an experiment's spec came in between: a change was made from revision `read`, 0 for none.
+
+    `by` and `when` tell of the one in force; empty where they are not known.
+    """
+
+    def __init__(self, experiment: str, read: int, revision: int, by: str = "", when: str = "") -> None:
+        self.experiment, self.read, self.revision, self.by, self.when = experiment, read, revision, by, when
+        who = f" by {by}" if by else ""
+        came = f"revision {revision}{who}{f' at {when}' if when else ''} is in force"
+        made_from = f"made from revision {read}" if read else "made when there was none"
+        super().__init__(
+            f"{experiment}: {came}, and this change was {made_from}: nothing was written. "
+            f"See what they did (allocator changes {experiment}), then make the change from the spec in force "
+            f"(allocator show {experiment})"
+        )
+
+
+class Discards(AllocatorError):
+    """A change would leave data unread that has been counted: `lost`, one sentence each."""
+
+    def __init__(self, experiment: str, lost: Iterable[str]) -> None:
+        self.experiment, self.lost = experiment, tuple(lost)
+        super().__init__(f"{experiment}: {'; '.join(self.lost)}. Nothing was written. To do it all the same: --yes")
 
 
 class UnknownExperiment(AllocatorError, KeyError):

@@ -20,6 +20,7 @@ from allocator.errors import StateError, TopicErrors
 from allocator.weights import Weights
 from streams.admin import ensure_topics, tombstones_kept_ms
 from streams.allocate.agent import AllocateAgent, AllocateSettings
+from streams.changes import ChangeLog
 from streams.compacted import CompactedTopic
 from streams.connection import Connection
 from streams.experiments import ExperimentsReader
@@ -51,6 +52,8 @@ log = logging.getLogger(__name__)
 
 DECISIONS_READ_MAX = 5000
 """Decisions read from the log at the start, for the history of the dashboard."""
+CHANGES_READ_MAX = 10_000
+"""Changes of specs read at the start, for the API; the command line reads all."""
 FETCH_WAIT_MS = 250
 """How long the broker may hold a fetch when nothing new is there; it answers at the first record."""
 EMBEDDED_FETCH_WAIT_MS = 20
@@ -94,6 +97,8 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         self._decisions_topic = CompactedTopic(
             settings.connection, topics.decisions, self.decision_log.take, newest=DECISIONS_READ_MAX
         )
+        self.change_log = ChangeLog()
+        self._changes_topic = CompactedTopic(settings.connection, topics.changes, self.change_log.take, newest=CHANGES_READ_MAX)
         self.view = WorkerView(self)
         self._web = WebServer(self.view, self.metrics, settings.web_host, settings.web_port)
         self.intake = Partitions(
@@ -123,6 +128,7 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         await self._experiments.start()
         await self._weights_topic.start()
         await self._decisions_topic.start()
+        await self._changes_topic.start()
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -130,6 +136,7 @@ class AllocatorApp(faust.App):  # type: ignore[misc]
         await self._experiments.stop()
         await self._weights_topic.stop()
         await self._decisions_topic.stop()
+        await self._changes_topic.stop()
         await self._web.stop()
 
     def _fetch_bytes(self) -> int:

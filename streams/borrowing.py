@@ -23,10 +23,14 @@ __all__ = ["Wanted", "fill_in", "load_wanted"]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A checked spec, and the priors that are still to be filled in: defaults stand in their place."""
+    """A checked spec, and the priors that are still to be filled in: defaults stand in their place.
+
+    `revision` is the one that the text names, None if it names none.
+    """
 
     experiment: Experiment
     borrows: tuple[Borrow, ...] = ()
+    revision: int | None = None
 
 
 def load_wanted(text: str) -> Wanted:
@@ -38,7 +42,7 @@ def load_wanted(text: str) -> Wanted:
         raise SpecErrors([*wrong, *errors.errors]) from errors
     if wrong:
         raise SpecErrors(wrong)
-    return Wanted(experiment, borrows)
+    return Wanted(experiment, borrows, experiment.revision if "revision" in spec else None)
 
 
 async def fill_in(connection: Connection, topics: Topics, wanted: Wanted) -> Experiment:

@@ -2,25 +2,37 @@
 
 A record's key is the experiment's name and its value the whole spec as JSON; a tombstone removes it. What may follow what is
 decided in `allocator.lifecycle`.
+
+A spec is written only if the one in force is the one that was read
+1. Start a transactional producer. Its id is the experiment's: it fences whoever else is writing this spec, and ends what they had
+   begun. What they had committed is on the topic by now, and they commit nothing more.
+2. Read the topic to its end as it is now: to the end of the log, not of what is committed, for another experiment's open
+   transaction hides what comes after it.
+3. Compare: another revision in force than the one that the change was made from is a conflict, unless nothing is to change.
+4. Send the spec and, for the record, the change to `streams.changes`, in one transaction.
+5. Commit. Who was fenced in 4 or 5 has written nothing, and starts again at 1: 3 tells whether there is a conflict.
+
+The broker carried by librdkafka fences nobody: there two writers at once may both win, the last one for good.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
-from allocator.errors import SpecError, SpecErrors, UnknownExperiment
+from allocator.errors import Discards, SpecError, SpecErrors, UnknownExperiment
 from allocator.experiment import Experiment, Status
-from allocator.lifecycle import move, revise
+from allocator.lifecycle import discarded, move, revise
 from allocator.namespaces import conflicts
 from allocator.overrule import overrule
 from streams.admin import create_topics
-from streams.clients import ANSWER_TIMEOUT_S, admin_client, started
+from streams.changes import Author, conflict, spec_producer, write_change
+from streams.clients import admin_client, started
 from streams.compacted import CompactedTopic
 from streams.connection import Connection
 from streams.own_policies import load_spec
@@ -28,16 +40,19 @@ from streams.topics import Topics
 
 __all__ = [
     "ExperimentsReader",
+    "amend",
     "apply",
     "change",
     "decode_experiment",
     "read_experiments",
     "set_overruled",
     "set_status",
-    "write_experiment",
 ]
 
 log = logging.getLogger(__name__)
+
+ATTEMPTS = 10
+PAUSE_S = 0.2
 
 Subscriber = Callable[[str, Experiment | None], None]
 
@@ -74,6 +89,10 @@ class ExperimentsReader:
     async def read_to_end(self) -> None:
         """Read every spec there is and no more; `stop` must still be called."""
         await self._topic.read_to_end()
+
+    async def settle(self) -> None:
+        """After `start`: every spec that is on the topic now has been read, though an open transaction may have hidden it."""
+        await self._topic.settle()
 
     async def stop(self) -> None:
         """Leave. Raises what a subscriber raised."""
@@ -112,65 +131,128 @@ def decode_experiment(key: bytes | None, value: bytes) -> Experiment:
     return experiment
 
 
-async def read_experiments(connection: Connection, topics: Topics) -> dict[str, Experiment]:
-    """Every spec by name, as of now. Raises Unreachable, TopicError."""
+async def read_experiments(connection: Connection, topics: Topics, *, to_the_end: bool = False) -> dict[str, Experiment]:
+    """Every spec by name, as of now.
+
+    Parameters
+    ----------
+    to_the_end : wait for the end of open transactions, which hide what was committed after they began.
+
+    Raises
+    ------
+    Unreachable, TopicError : it could not be read.
+    """
     reader = ExperimentsReader(connection, topics)
-    await reader.read_to_end()
-    await reader.stop()
+    if to_the_end:
+        await reader.start()
+        try:
+            await reader.settle()
+        finally:
+            await reader.stop()
+    else:
+        await reader.read_to_end()
+        await reader.stop()
     return reader.specs
 
 
-async def apply(connection: Connection, topics: Topics, experiment: Experiment) -> Experiment:
+async def apply(connection: Connection, topics: Topics, experiment: Experiment, author: Author | None = None) -> Experiment:
     """`change`, for who only wants to know what is in force now."""
-    return (await change(connection, topics, experiment))[1]
+    return (await change(connection, topics, experiment, author))[1]
 
 
-async def change(connection: Connection, topics: Topics, wanted: Experiment) -> tuple[Experiment | None, Experiment]:
+async def change(
+    connection: Connection,
+    topics: Topics,
+    wanted: Experiment,
+    author: Author | None = None,
+    *,
+    read: int | None = None,
+    discard: bool = False,
+) -> tuple[Experiment | None, Experiment]:
     """Put a spec in force. Returns what was in force before, None for a new name, and what is now: the same if nothing changed.
 
-    The experiments topic is created when it is missing, so that a spec can be applied before the first worker starts.
+    The topics of specs and of changes are created when they are missing: a spec can be applied before the first worker starts.
+
+    Parameters
+    ----------
+    author : who wants it, and why; None: whoever runs this.
+    read : the revision that `wanted` was made from, 0 for a new name; None: the one in force when this is called.
+    discard : whether counted data may be left unread.
 
     Raises
     ------
     SpecErrors : a change that a running experiment cannot take (see `allocator.lifecycle.revise`), or units of its namespace that
         another experiment holds; nothing was written. If that one was applied at the same moment, both were: the error says so.
+    Conflict : another revision than `read` is in force, and it is not what was wanted; nothing was written.
+    Discards : without `discard`, a change that would leave counted data unread; nothing was written.
     Unreachable, TopicErrors : it could not be written.
     """
-    await _ensure_topic(connection, topics)
-    specs = await read_experiments(connection, topics)
-    current = specs.get(wanted.experiment)
-    revised = revise(current, wanted)
-    if revised is current:
-        return current, revised
-    if errors := conflicts(revised, specs.values()):
-        raise SpecErrors(errors)
-    await write_experiment(connection, topics, revised)
-    if revised.namespace is not None:
-        specs = await read_experiments(connection, topics)
-        if errors := conflicts(revised, specs.values()):
+
+    def make(specs: Mapping[str, Experiment]) -> Experiment:
+        current = specs.get(wanted.experiment)
+        revised = revise(current, wanted)
+        if revised is not current and (errors := conflicts(revised, specs.values())):
+            raise SpecErrors(errors)
+        if current is not None and not discard and (lost := discarded(current, revised)):
+            raise Discards(wanted.experiment, lost)
+        return revised
+
+    await _ensure_topics(connection, topics)
+    before, after = await _compare_and_set(connection, topics, wanted.experiment, make, author or Author(), read, compare=True)
+    if after is not before and after.namespace is not None:
+        specs = await read_experiments(connection, topics, to_the_end=True)
+        if errors := conflicts(after, specs.values()):
             both = "; it was applied at the same moment and both are in force: stop one of them"
             raise SpecErrors(SpecError(error.path, error.value, error.expected + both) for error in errors)
-    return current, revised
+    return before, after
 
 
-async def set_status(connection: Connection, topics: Topics, name: str, status: Status) -> Experiment:
-    """Pause, resume or stop an experiment.
+async def amend(
+    connection: Connection, topics: Topics, name: str, make: Callable[[Experiment], Experiment], author: Author | None = None
+) -> tuple[Experiment, Experiment]:
+    """Make the next revision of an experiment from whatever is in force. Returns both; the same if `make` changes nothing.
+
+    Parameters
+    ----------
+    make : the spec with the next revision, of the one it is given; called again when somebody else comes in between.
+
+    Raises
+    ------
+    UnknownExperiment : no such experiment. And what `make` raises.
+    """
+
+    def make_of_known(specs: Mapping[str, Experiment]) -> Experiment:
+        if name not in specs:
+            raise UnknownExperiment(name)
+        return make(specs[name])
+
+    await _ensure_topics(connection, topics)
+    before, after = await _compare_and_set(connection, topics, name, make_of_known, author or Author(), None, compare=False)
+    assert before is not None
+    return before, after
+
+
+async def set_status(
+    connection: Connection, topics: Topics, name: str, status: Status, author: Author | None = None
+) -> Experiment:
+    """Start, pause, resume, stop or archive an experiment.
 
     Raises
     ------
     UnknownExperiment, SpecErrors : no such experiment; a change of status that is not allowed.
     """
-    current = (await read_experiments(connection, topics)).get(name)
-    if current is None:
-        raise UnknownExperiment(name)
-    moved = move(current, status)
-    if moved is not current:
-        await write_experiment(connection, topics, moved)
-    return moved
+    return (await amend(connection, topics, name, lambda current: move(current, status), author))[1]
 
 
 async def set_overruled(
-    connection: Connection, topics: Topics, name: str, metric: str, arm: str, *, undo: bool = False
+    connection: Connection,
+    topics: Topics,
+    name: str,
+    metric: str,
+    arm: str,
+    *,
+    undo: bool = False,
+    author: Author | None = None,
 ) -> tuple[Experiment, Experiment]:
     """Let a guardrail only alert for an arm, or act on it again. Returns the specs before and after; the same if nothing changed.
 
@@ -178,26 +260,40 @@ async def set_overruled(
     ------
     UnknownExperiment, SpecErrors : no such experiment, guardrail or arm.
     """
-    current = (await read_experiments(connection, topics)).get(name)
-    if current is None:
-        raise UnknownExperiment(name)
-    changed = overrule(current, metric, arm, undo=undo)
-    if changed is not current:
-        await write_experiment(connection, topics, changed)
-    return current, changed
+    return await amend(connection, topics, name, lambda current: overrule(current, metric, arm, undo=undo), author)
 
 
-async def write_experiment(connection: Connection, topics: Topics, experiment: Experiment) -> None:
-    """Write one spec as it is and wait until every replica in sync has it."""
-    producer = AIOKafkaProducer(
-        **connection.aiokafka(), acks="all", enable_idempotence=True, request_timeout_ms=int(ANSWER_TIMEOUT_S * 1000)
-    )
-    async with started(producer, connection):
-        await producer.send_and_wait(topics.experiments, msgspec.json.encode(experiment), experiment.experiment.encode())
+async def _compare_and_set(
+    connection: Connection,
+    topics: Topics,
+    name: str,
+    make: Callable[[Mapping[str, Experiment]], Experiment],
+    author: Author,
+    read: int | None,
+    *,
+    compare: bool,
+) -> tuple[Experiment | None, Experiment]:
+    """Steps 1 to 5 of the module's docstring, as often as another writer comes in between. `make` is given all specs by name."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(random.uniform(0.0, PAUSE_S * attempt))
+        async with spec_producer(connection, topics, name) as producer:
+            specs = await read_experiments(connection, topics, to_the_end=True)
+            current, after = specs.get(name), make(specs)
+            if after is current:
+                return current, after
+            revision = 0 if current is None else current.revision
+            if read is None:
+                read = revision  # what a further attempt is compared with
+            if compare and revision != read:
+                raise await conflict(connection, topics, name, read, revision)
+            if await write_change(producer, topics, current, after, author):
+                return current, after
+    raise await conflict(connection, topics, name, read or 0, revision)
 
 
-async def _ensure_topic(connection: Connection, topics: Topics) -> None:
-    spec = next(spec for spec in topics.specs() if spec.name == topics.experiments)
+async def _ensure_topics(connection: Connection, topics: Topics) -> None:
+    specs = [spec for spec in topics.specs() if spec.name in (topics.experiments, topics.changes)]
     async with started(admin_client(connection), connection) as admin:
-        if spec.name not in await admin.list_topics():
-            await create_topics(admin, [spec], partitions=1)
+        there = await admin.list_topics()
+        await create_topics(admin, [spec for spec in specs if spec.name not in there], partitions=1)

@@ -6,12 +6,12 @@ field and goes into the dead letter. `Weights` and `Experiment` live in `allocat
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from allocator.experiment import Experiment
+from allocator.experiment import Experiment, Status
 from allocator.readout import ArmState, MetricState
 from allocator.versions import VersionUnits
 from allocator.weights import PPM, Weights
@@ -21,6 +21,8 @@ __all__ = [
     "PPM",
     "ArmState",
     "Cell",
+    "Change",
+    "Changed",
     "Decision",
     "Experiment",
     "Exposure",
@@ -69,6 +71,28 @@ class Reward(Struct, gc=False, kw_only=True):
     reward_id: EventId
     experiment: Id | None = None
     exposure_id: str | None = None
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """One field of a spec before and after: `path` as in ``metrics.latency.direction``, None where it was or is absent."""
+
+    path: str
+    before: Any = None
+    after: Any = None
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One change of an experiment's spec, written in one transaction with the spec itself. Key of the record: the experiment."""
+
+    experiment: str
+    revision: Annotated[int, Meta(ge=1, description="that the change made")]
+    status: Annotated[Status, Meta(description="after the change")]
+    kind: Literal["new", "changed"]
+    ts: Annotated[float, Meta(description="seconds since the epoch, by the clock of whoever made it")]
+    by: Annotated[str, Meta(description="who made it, as they say")]
+    why: Annotated[str, Meta(description="in their words; empty if they gave no reason")] = ""
+    changes: Annotated[list[Changed], Meta(description="empty in a new experiment, whose spec is all new")] = []
+    spec_hash: Annotated[str, Meta(description="of the spec after the change, as decisions name it")] = ""
 
 
 class Cell(Struct, array_like=True, frozen=True, gc=False):

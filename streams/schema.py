@@ -18,7 +18,7 @@ from allocator.moments import inverse_propensity, layout_of
 from allocator.segments import SegmentRule
 from allocator.spec import load_experiment
 from allocator.weights import Gate, Holdback, Layer, WeightedArm, Weights
-from streams.records import ArmState, Cell, Decision, Experiment, Exposure, MetricState, Partial, Reward
+from streams.records import ArmState, Cell, Change, Changed, Decision, Experiment, Exposure, MetricState, Partial, Reward
 from streams.topics import PREFIX, Topics, TopicSpec
 
 __all__ = ["RECORDS", "Record", "asyncapi", "documents", "json_schema"]
@@ -119,6 +119,21 @@ _DECISION = Decision(
     spec_hash="5f0c2a9e",
 )
 
+_CHANGE = Change(
+    experiment="chat",
+    revision=3,
+    status="promoted",
+    kind="changed",
+    ts=_TS,
+    by="ann",
+    why="b has been ahead for two weeks",
+    changes=[
+        Changed(path="status", before="running", after="promoted"),
+        Changed(path="promoted", before=None, after="b"),
+    ],
+    spec_hash="5f0c2a9e",
+)
+
 
 def _one_unit() -> list[int]:
     """The sums of a single unit with a thumb up and a latency of 1.234 s."""
@@ -145,6 +160,7 @@ RECORDS: tuple[Record, ...] = (
     Record("exposure", Exposure, "exposures", "the unit", "receive", "routers log that a unit was served an arm", _EXPOSURE),
     Record("reward", Reward, "rewards", "the unit", "receive", "producers report an observed value", _REWARD),
     Record("experiment", Experiment, "experiments", "the experiment's name", "receive", "owners apply a spec", _SPEC),
+    Record("change", Change, "changes", "the experiment's name", "send", "who changed which spec, when, why and how", _CHANGE),
     Record("weights", Weights, "weights", "the experiment's name", "send", "routers read the weights in force", _WEIGHTS),
     Record("decision", Decision, "decisions", "the experiment's name", "send", "the audit log of every publication", _DECISION),
     Record(

@@ -48,6 +48,11 @@ class Topics:
         return self.name("experiments")
 
     @property
+    def changes(self) -> str:
+        """Who changed which spec, when, why and how; kept for ever."""
+        return self.name("changes")
+
+    @property
     def weights(self) -> str:
         return self.name("weights")
 
@@ -89,6 +94,7 @@ class Topics:
             TopicSpec(self.dead_letters(self.exposures), False, None),
             TopicSpec(self.dead_letters(self.rewards), False, None),
             TopicSpec(self.experiments, True, 1),
+            TopicSpec(self.changes, False, 1, {"retention.ms": "-1"}),
             TopicSpec(self.weights, True, 1),
             TopicSpec(self.decisions, False, 1),
             TopicSpec(self.partials, True, None),

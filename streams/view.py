@@ -17,7 +17,7 @@ from streams.health import Checkups, ExperimentHealth, health_of
 from streams.join.agent import JoinAgent
 from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES, label
 from streams.metrics import Metrics
-from streams.records import Decision, Weights
+from streams.records import Change, Decision, Weights
 from streams.web.view import ExperimentDetail, ExperimentSummary, HistoryPoint, StageRow, rows_of
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ class WorkerView:
 
     def decisions(self, name: str, limit: int) -> list[Decision]:
         return list(self._app.decision_log.of.get(name, ()))[: -limit - 1 : -1]
+
+    def changes(self, name: str) -> list[Change]:
+        return self._app.change_log.of.get(name, [])[::-1]
 
     def history(self, name: str) -> list[HistoryPoint]:
         return [HistoryPoint.of(decision) for decision in self._app.decision_log.of.get(name, ())]

@@ -12,7 +12,7 @@ from allocator.experiment import Experiment
 from allocator.health import HealthCheck, worst
 from allocator.spec import load_experiment
 from allocator.standing import Breach
-from streams.records import ArmState, Decision, MetricState
+from streams.records import ArmState, Change, Decision, MetricState
 from streams.web.view import (
     ArmShare,
     ExperimentDetail,
@@ -99,6 +99,7 @@ class FakeView:
         self.stories = {story.name: story for story in stories}
         self.elsewhere = elsewhere or {}
         self.not_ready = ""
+        self.told: dict[str, list[Change]] = {}
 
     def ready(self) -> tuple[bool, str]:
         return not self.not_ready, self.not_ready
@@ -123,6 +124,9 @@ class FakeView:
 
     def decisions(self, name: str, limit: int) -> list[Decision]:
         return self.stories[name].decisions[::-1][:limit]
+
+    def changes(self, name: str) -> list[Change]:
+        return self.told.get(name, [])
 
     def history(self, name: str) -> list[HistoryPoint]:
         return [HistoryPoint.of(decision) for decision in self.stories[name].decisions]

@@ -20,6 +20,7 @@ from streams.cli import (
     experiments,
     guardrails,
     health,
+    lifecycle,
     namespaces,
     plan,
     report,
@@ -55,12 +56,16 @@ app.command()(worker.worker)
 app.command()(experiments.apply)
 app.command("list")(experiments.list_)
 app.command()(experiments.show)
-app.command()(experiments.pause)
-app.command()(experiments.resume)
-app.command()(experiments.stop)
+app.command()(lifecycle.start)
+app.command()(lifecycle.pause)
+app.command()(lifecycle.resume)
 app.command()(stages.advance)
 app.command()(stages.rollback)
 app.command()(guardrails.overrule)
+app.command()(lifecycle.promote)
+app.command()(lifecycle.stop)
+app.command()(lifecycle.archive)
+app.command()(lifecycle.changes)
 app.command()(weights.weights)
 app.command()(report.report)
 app.command()(namespaces.namespaces)

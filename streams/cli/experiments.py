@@ -1,4 +1,4 @@
-"""`allocator apply | list | show | pause | resume | stop`."""
+"""`allocator apply | list | show`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from streams.cli import quantities
 from streams.cli.guardrails import breach_line
 from streams.cli.kafka import connect, run, topic_must_exist
-from streams.cli.options import Bootstrap, Json, Name, Prefix, SpecFiles
+from streams.cli.options import Bootstrap, By, Json, Name, Prefix, SpecFiles, Why, author
 from streams.cli.output import CommandError, FileErrors, console, lease, print_json, share, table
 from streams.cli.stages import powers, sentences, stage_in_force, stage_line
 from streams.phrases import rough_duration
@@ -21,16 +21,24 @@ from streams.topics import PREFIX, Topics
 
 if TYPE_CHECKING:
     from allocator.evidence import Evidence
-    from allocator.experiment import Experiment, Status
+    from allocator.experiment import Experiment
     from allocator.inference.stage_power import GatePower
     from allocator.weights import Weights
     from streams.borrowing import Wanted
+    from streams.changes import Author
     from streams.connection import Connection
 
-__all__ = ["apply", "list_", "load_specs", "pause", "resume", "show", "stop"]
+__all__ = ["apply", "difference", "list_", "load_specs", "show"]
 
 T = TypeVar("T")
-STATUS_STYLE = {"running": "green", "paused": "yellow", "stopped": "dim"}
+STATUS_STYLE = {
+    "draft": "yellow",
+    "running": "green",
+    "paused": "yellow",
+    "promoted": "green",
+    "stopped": "dim",
+    "archived": "dim",
+}
 
 
 def apply(
@@ -44,11 +52,17 @@ def apply(
         float | None,
         typer.Option("--baseline", parser=quantities.portion, metavar="X|X%", help="With stages: the objective on control."),
     ] = None,
+    by: By = None,
+    why: Why = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Even if counted data would be left unread.")] = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = PREFIX,
     as_json: Json = False,
 ) -> None:
-    """Check spec files, then start or change their experiments. Priors that borrow from other experiments become numbers."""
+    """Check spec files, then start or change their experiments. Priors that borrow from other experiments become numbers.
+
+    A file that names the revision it was made from, as allocator show prints it, is refused if another one is in force by now.
+    """
     wanted = _load_each(specs, _load_wanted)
     seen = [powers(each.experiment, traffic, baseline) for each in wanted]
     results: list[tuple[Experiment | None, Experiment]]
@@ -56,7 +70,7 @@ def apply(
     if dry_run:
         results = [(None, each.experiment) for each in wanted]
     else:
-        results = run(_put_in_force(connect(bootstrap), Topics(prefix), specs, wanted))
+        results = run(_put_in_force(connect(bootstrap), Topics(prefix), specs, wanted, author(by, why), yes))
     if as_json:
         print_json([_applied(before, after, power) for (before, after), power in zip(results, seen, strict=True)])
         return
@@ -67,15 +81,21 @@ def apply(
             typer.echo(sentence)
 
 
-def list_(bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+def list_(
+    every: Annotated[bool, typer.Option("--all", help="Archived ones too.")] = False,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = PREFIX,
+    as_json: Json = False,
+) -> None:
     """Every experiment with its status and the age of its weights."""
     specs, weights = run(_specs_and_weights(connect(bootstrap), Topics(prefix)))
-    rows = [(specs[name], weights.get(name, [])) for name in sorted(specs)]
+    rows = [(specs[name], weights.get(name, [])) for name in sorted(specs) if every or specs[name].status != "archived"]
     if as_json:
         print_json([_summary(spec, found) for spec, found in rows])
         return
     if not rows:
-        typer.echo("no experiments yet; start one with: allocator apply SPEC")
+        archived = f"; {len(specs)} are archived, see --all" if specs else ""
+        typer.echo(f"no experiments yet; start one with: allocator apply SPEC{archived}")
         return
     shown = table("experiment", "status", ">revision", ">arms", "objective", "stage", ">weights", ">age")
     now = time.time()
@@ -135,21 +155,6 @@ def show(
         typer.echo(text)
 
 
-def pause(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
-    """Hold the weights where they are; events are still counted."""
-    _set_status(name, "paused", bootstrap, prefix, as_json)
-
-
-def resume(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
-    """Let a paused experiment move traffic again."""
-    _set_status(name, "running", bootstrap, prefix, as_json)
-
-
-def stop(name: Name, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
-    """End an experiment for good; a stopped one cannot be resumed."""
-    _set_status(name, "stopped", bootstrap, prefix, as_json)
-
-
 def load_specs(files: list[Path]) -> list[Experiment]:
     """Of files, or of standard input for ``-``. FileErrors names every mistake in every file."""
     from streams.own_policies import load_spec, require_policy
@@ -199,7 +204,7 @@ def _refuse_overlaps(files: list[Path], wanted: list[Experiment], in_force: Mapp
 
 
 async def _put_in_force(
-    connection: Connection, topics: Topics, files: list[Path], wanted: list[Wanted]
+    connection: Connection, topics: Topics, files: list[Path], wanted: list[Wanted], who: Author, discard: bool
 ) -> list[tuple[Experiment | None, Experiment]]:
     """Nothing is written before all that is borrowed is known, and all namespaces are found free."""
     from streams.borrowing import fill_in
@@ -211,7 +216,8 @@ async def _put_in_force(
     specs = [await fill_in(connection, topics, each) for each in wanted]
     if any(spec.namespace is not None for spec in specs) and await _has_topic(connection, topics.experiments):
         _refuse_overlaps(files, specs, await read_experiments(connection, topics))
-    return [await change(connection, topics, spec) for spec in specs]
+    filled = [(spec, each.revision) for spec, each in zip(specs, wanted, strict=True)]
+    return [await change(connection, topics, spec, who, read=read, discard=discard) for spec, read in filled]
 
 
 async def _has_topic(connection: Connection, topic: str) -> bool:
@@ -219,22 +225,6 @@ async def _has_topic(connection: Connection, topic: str) -> bool:
 
     async with started(admin_client(connection), connection) as admin:
         return topic in await admin.list_topics()
-
-
-def _set_status(name: str, status: Status, bootstrap: str | None, prefix: str, as_json: bool) -> None:
-    from streams.experiments import set_status
-
-    connection, topics = connect(bootstrap), Topics(prefix)
-
-    async def write() -> Experiment:
-        await topic_must_exist(connection, topics.experiments)
-        return await set_status(connection, topics, name, status)
-
-    moved = run(write())
-    if as_json:
-        print_json({"experiment": moved.experiment, "status": moved.status, "revision": moved.revision})
-    else:
-        typer.echo(f"{moved.experiment}: {moved.status}, revision {moved.revision}")
 
 
 def _sentence(before: Experiment | None, after: Experiment) -> str:
@@ -245,11 +235,13 @@ def _sentence(before: Experiment | None, after: Experiment) -> str:
     from allocator.lifecycle import differences
 
     lines = [f"{after.experiment}: changed, {after.status}, revision {after.revision}"]
-    for path, old, new in differences(before, after):
-        lines.append(
-            f"  {path}: " + (f"added {new!r}" if old is None else f"removed {old!r}" if new is None else f"{old!r} -> {new!r}")
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(difference(path, old, new) for path, old, new in differences(before, after))])
+
+
+def difference(path: str, old: Any, new: Any) -> str:
+    """One field before and after."""
+    what = f"added {new!r}" if old is None else f"removed {old!r}" if new is None else f"{old!r} -> {new!r}"
+    return f"  {path}: {what}"
 
 
 def _applied(before: Experiment | None, after: Experiment, power: list[GatePower]) -> dict[str, Any]:

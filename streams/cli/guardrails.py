@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.kafka import connect, run, topic_must_exist
-from streams.cli.options import Bootstrap, Json, Name, Prefix
+from streams.cli.options import Bootstrap, By, Json, Name, Prefix, Why, author
 from streams.cli.output import print_json
 from streams.topics import PREFIX, Topics
 
@@ -22,7 +22,8 @@ def overrule(
     name: Name,
     metric: Annotated[str, typer.Argument(metavar="METRIC", help="Whose guardrail.")],
     arm: Annotated[str, typer.Argument(metavar="ARM", help="The arm that it shall only alert for.")],
-    why: Annotated[str, typer.Option("--why", help="The reason, for those who read it later.")],
+    why: Why,
+    by: By = None,
     undo: Annotated[bool, typer.Option("--undo", help="Let the guardrail act on the arm again.")] = False,
     bootstrap: Bootstrap = None,
     prefix: Prefix = PREFIX,
@@ -35,7 +36,7 @@ def overrule(
 
     async def write() -> tuple[Experiment, Experiment]:
         await topic_must_exist(connection, topics.experiments)
-        return await set_overruled(connection, topics, name, metric, arm, undo=undo)
+        return await set_overruled(connection, topics, name, metric, arm, undo=undo, author=author(by, why))
 
     before, after = run(write())
     if as_json:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.connection import BOOTSTRAP_DEFAULT
 from streams.topics import PREFIX
 
-__all__ = ["Bootstrap", "InputFile", "Json", "Name", "Partitions", "Prefix", "SpecFile", "SpecFiles"]
+if TYPE_CHECKING:
+    from streams.changes import Author
+
+__all__ = ["Bootstrap", "By", "InputFile", "Json", "Name", "Partitions", "Prefix", "SpecFile", "SpecFiles", "Why", "author"]
 
 
 def _remember(ctx: typer.Context, wanted: bool) -> bool:
@@ -46,3 +49,15 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name
 Partitions = Annotated[
     int, typer.Option("--partitions", min=1, help="Partitions of exposures and rewards, if they are to be made.")
 ]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="WHO", envvar="ALLOCATOR_USER", show_default="the system's user", help="Who makes the change."),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Why it is made, for allocator changes.")]
+
+
+def author(by: str | None, why: str) -> Author:
+    """Who makes a change, by the options `By` and `Why`."""
+    from streams.changes import Author, whoever
+
+    return Author(by or whoever(), why)

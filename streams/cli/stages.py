@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from streams.cli.kafka import connect, run, topic_must_exist
-from streams.cli.options import Bootstrap, Json, Name, Prefix
+from streams.cli.options import Bootstrap, By, Json, Name, Prefix, Why, author
 from streams.cli.output import print_json, share
 from streams.phrases import rough_duration
 from streams.topics import PREFIX, Topics
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 
 __all__ = ["advance", "powers", "rollback", "sentences", "stage_in_force", "stage_line"]
 
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for whoever reads the decision.")]
 
-
-def advance(name: Name, why: Why, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+def advance(
+    name: Name, why: Why, by: By = None, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False
+) -> None:
     """Release the stage an experiment is in: it goes on to the next one, once the rest of the gate holds."""
-    _say(name, "advance", why, bootstrap, prefix, as_json)
+    _say(name, "advance", by, why, bootstrap, prefix, as_json)
 
 
-def rollback(name: Name, why: Why, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False) -> None:
+def rollback(
+    name: Name, why: Why, by: By = None, bootstrap: Bootstrap = None, prefix: Prefix = PREFIX, as_json: Json = False
+) -> None:
     """Go back to the stage before, and stay there until somebody says advance."""
-    _say(name, "back", why, bootstrap, prefix, as_json)
+    _say(name, "back", by, why, bootstrap, prefix, as_json)
 
 
 def stage_in_force(spec: Experiment, weights: Iterable[Weights]) -> dict[str, Any] | None:
@@ -101,24 +103,21 @@ def _known(spec: Experiment, power: GatePower) -> str:
     return f"  {power.metric} on control: {value}{spread} ({said})"
 
 
-def _say(name: str, go: Literal["advance", "back"], why: str, bootstrap: str | None, prefix: str, as_json: bool) -> None:
+def _say(
+    name: str, go: Literal["advance", "back"], by: str | None, why: str, bootstrap: str | None, prefix: str, as_json: bool
+) -> None:
     connection, topics = connect(bootstrap), Topics(prefix)
 
     async def write() -> tuple[Experiment, int]:
-        from allocator.errors import UnknownExperiment
         from allocator.stages import said
         from allocator.standing import Standing
         from streams.cli.weights import read_weights
-        from streams.experiments import read_experiments, write_experiment
+        from streams.experiments import amend
 
         await topic_must_exist(connection, topics.experiments)
-        spec = (await read_experiments(connection, topics)).get(name)
-        if spec is None:
-            raise UnknownExperiment(name)
         weights = (await read_weights(connection, topics)).get(name, [])
         standing = next((found.standing for found in weights if found.segment is None), Standing())
-        changed = said(spec, standing, go, why)
-        await write_experiment(connection, topics, changed)
+        _, changed = await amend(connection, topics, name, lambda spec: said(spec, standing, go, why), author(by, why))
         return changed, standing.stage
 
     spec, place = run(write())

@@ -3,7 +3,8 @@
 1. The fetcher hands out whole record batches of the topics registered with `read_batches`, decoded by the topic's parser in the
    consumer's thread, instead of one `ConsumerRecord` a record. Other topics keep the stock path.
 2. A fetch that leaves partitions out, because what it brought for them before is not taken yet, does not wait at the broker.
-3. The batch builder is filled from below (`build_batches`), and a producer can be closed without its last wait (`abandon`).
+3. The batch builder is filled from below (`build_batches`), a producer can be closed without its last wait (`abandon`), and one
+   that was fenced keeps quiet about it (`forget_transaction`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-__all__ = ["Batch", "Room", "abandon", "build_batches", "install", "read_batches"]
+__all__ = ["Batch", "Room", "abandon", "build_batches", "forget_transaction", "install", "read_batches"]
 
 PARTIAL_FETCH_WAIT_MS = 20
 """How long the broker may hold an empty fetch that leaves partitions out. The fetcher has one fetch under way to a broker: the
@@ -199,3 +200,10 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     producer._closed = True
     await producer._sender.close()
     await producer.client.close()
+
+
+def forget_transaction(producer: AIOKafkaProducer) -> None:
+    """Take the error of a transaction that ended by itself, which has been raised already: unseen, it is printed at the exit."""
+    waiter = producer._txn_manager.wait_for_transaction_end()
+    if waiter is not None and waiter.done() and not waiter.cancelled():
+        waiter.exception()

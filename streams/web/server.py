@@ -33,7 +33,7 @@ OWNER_TIMEOUT_S = 2.0
 DECISIONS_DEFAULT = 50
 DECISIONS_MAX = 1000
 
-_PATHS = "/api/experiments, /api/experiments/{name}, and below it /decisions, /history, /health"
+_PATHS = "/api/experiments, /api/experiments/{name}, and below it /changes, /decisions, /history, /health"
 _HEADERS = {
     # Inline styles because plotly brings its own so; scripts only from here.
     "Content-Security-Policy": (
@@ -107,6 +107,7 @@ def create_web(view: View, metrics: Metrics) -> web.Application:
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/api/experiments", _experiments)
     app.router.add_get("/api/experiments/{name}", _detail)
+    app.router.add_get("/api/experiments/{name}/changes", _changes)
     app.router.add_get("/api/experiments/{name}/decisions", _decisions)
     app.router.add_get("/api/experiments/{name}/history", _history)
     app.router.add_get("/api/experiments/{name}/health", _health)
@@ -135,6 +136,13 @@ async def _experiments(request: web.Request) -> web.Response:
 async def _detail(request: web.Request) -> web.Response:
     detail = request.app[_VIEW].detail(request.match_info["name"])
     return await _elsewhere(request) if detail is None else _json(detail)
+
+
+async def _changes(request: web.Request) -> web.Response:
+    """Newest first. Every worker has read them all."""
+    view, name = request.app[_VIEW], request.match_info["name"]
+    found = view.changes(name)
+    return _json(found) if found or view.known(name) else _unknown(name, [summary.name for summary in view.experiments()])
 
 
 async def _decisions(request: web.Request) -> web.Response:

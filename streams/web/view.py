@@ -14,7 +14,7 @@ from msgspec import Struct
 from allocator.stages import Step
 from allocator.standing import Breach
 from streams.health import ExperimentHealth
-from streams.records import ArmState, Decision, Experiment, Weights
+from streams.records import ArmState, Change, Decision, Experiment, Weights
 
 __all__ = [
     "ArmRow",
@@ -190,6 +190,9 @@ class View(Protocol):
 
     def decisions(self, name: str, limit: int) -> list[Decision]:
         """At most `limit` decisions of an experiment owned here, newest first."""
+
+    def changes(self, name: str) -> list[Change]:
+        """Who changed its spec, when, why and how, newest first, whoever owns it; of archived experiments too."""
 
     def health(self, name: str) -> ExperimentHealth | None:
         """None: unknown, or another worker owns it."""

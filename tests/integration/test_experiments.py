@@ -20,7 +20,7 @@ from streams import compacted, experiments
 from streams.admin import ensure_topics
 from streams.compacted import read_compacted
 from streams.connection import Connection
-from streams.experiments import ExperimentsReader, apply, change, read_experiments, set_status, write_experiment
+from streams.experiments import ExperimentsReader, apply, change, read_experiments, set_status
 from streams.topics import Topics
 
 pytestmark = pytest.mark.kafka
@@ -69,7 +69,7 @@ async def test_two_that_are_applied_at_one_moment_are_both_told(
         await apply(connection, topics, spec("second", namespace=space))
     assert set(await read_experiments(connection, topics)) == {"first"}
 
-    async def before_the_other(*_: Any) -> dict[str, Experiment]:
+    async def before_the_other(*_: Any, **__: Any) -> dict[str, Experiment]:
         monkeypatch.undo()  # what is read after the write has both
         return {}
 
@@ -121,7 +121,7 @@ async def test_the_reader_follows_and_keeps_the_last_good_spec(
 async def test_a_record_that_says_the_same_again_is_no_change(kafka: Broker, prefix: str) -> None:
     connection, topics = Connection(kafka.bootstrap), Topics(prefix)
     await apply(connection, topics, spec())
-    await write_experiment(connection, topics, spec())
+    await send(connection, topics.experiments, (b"chat", msgspec.json.encode(spec())))
     reader, seen = ExperimentsReader(connection, topics), list[str]()
     reader.on_change.append(lambda name, _: seen.append(name))
     await reader.read_to_end()

@@ -77,7 +77,7 @@ async def test_an_arm_that_breaks_a_guardrail_is_out_until_a_person_brings_it_ba
 
         shown = await _allocator(kafka, "show", name)
         assert f"# guardrail buys broken by b: evict since version {breach['version']}; " in shown.replace("#   ", "# ")
-        said = await _allocator(kafka, "overrule", name, "buys", "b", "--why", "the metric was miscounted")
+        said = await _allocator(kafka, "overrule", name, "buys", "b", "--why", "the metric was miscounted", "--by", "ann")
         assert said == f"{name}: guardrail buys only alerts for b, revision 2: the metric was miscounted\n"
         await loop.weights_where(name, lambda shares: shares["b"] > 0)
         (alert,) = (await loop.detail(name, lambda found: found["breaches"] != [breach]))["breaches"]
@@ -86,6 +86,10 @@ async def test_an_arm_that_breaks_a_guardrail_is_out_until_a_person_brings_it_ba
         again = json.loads(await _allocator(kafka, "overrule", name, "buys", "b", "--undo", "--why", "it was not", "--json"))
         assert again == {"experiment": name, "revision": 3, "overruled": {}, "changed": True, "why": "it was not"}
         await loop.weights_where(name, lambda shares: shares["b"] == 0)
+        _, overruled, undone = json.loads(await _allocator(kafka, "changes", name, "--json"))
+        assert (overruled["by"], overruled["why"]) == ("ann", "the metric was miscounted")
+        assert overruled["changes"] == [{"path": "overruled.buys", "before": None, "after": ["b"]}]
+        assert (undone["revision"], undone["why"]) == (3, "it was not")
         assert "expected a guardrail: one of buys" in await _allocator(kafka, "overrule", name, "bys", "b", "--why", "?", code=1)
 
 

@@ -19,6 +19,7 @@ from allocator.stages import next_standing
 from allocator.standing import Breach, Standing
 from allocator.weights import Gate, Holdback, WeightedArm, Weights
 from streams.metrics import Metrics
+from streams.records import Change
 from streams.web import server
 from streams.web.server import FORWARDED, WebServer, create_web
 from streams.web.view import ArmShare, ExperimentSummary, StageRow, View, rows_of
@@ -130,6 +131,17 @@ async def test_decisions_come_newest_first(serve: Serve, query: str, versions: l
     client = await serve(FakeView(digits(NOW)))
     decisions = await (await client.get(f"/api/experiments/digits/decisions{query}")).json()
     assert [decision["version"] for decision in decisions] == versions
+
+
+async def test_changes_are_told_by_any_worker_and_of_what_is_archived(serve: Serve):
+    view = FakeView(digits(NOW, decisions=2), elsewhere={"chat": None})
+    change = Change(experiment="old", revision=2, status="archived", kind="changed", ts=NOW, by="ann", why="over")
+    view.told = {"old": [change]}
+    client = await serve(view)
+    told = await (await client.get("/api/experiments/old/changes")).json()
+    assert [(each["by"], each["why"], each["status"]) for each in told] == [("ann", "over", "archived")]
+    assert await (await client.get("/api/experiments/digits/changes")).json() == []
+    assert (await problem(await client.get("/api/experiments/dgits/changes")))[0] == 404
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "ten", "1.5", "", "٣", "9" * 5000])
