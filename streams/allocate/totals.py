@@ -12,6 +12,7 @@ from operator import add, sub
 
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
+from allocator.holdback import Cohorts
 from allocator.moments import Moments
 from allocator.versions import VersionTable
 from streams.records import COUNTERS, Partial
@@ -34,6 +35,8 @@ class Totals:
         self._cells: dict[_CellKey, list[int]] = {}
         self._periods: dict[int, dict[str, list[int]]] = {}
         """Training sums by period and arm."""
+        self._held_back: dict[int, dict[str, list[int]]] = {}
+        """Those of the holdback."""
         self._lags: dict[int, _Lags] = {}
         self._all_lags: _Lags = {}
         """Over all periods, so that a decision need not sum them up."""
@@ -65,9 +68,8 @@ class Totals:
         for cell in partial.cells:
             key = (cell.segment, cell.arm, cell.holdback)
             self._cells[key] = _changed(self._cells.get(key), operation, cell.sums)
-            if not cell.holdback:
-                period = self._periods.setdefault(partial.period, {})
-                period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
+            period = (self._held_back if cell.holdback else self._periods).setdefault(partial.period, {})
+            period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
         for arm, found in partial.lags.items():
             for lags in (self._lags.setdefault(partial.period, {}), self._all_lags):
                 rows = lags.setdefault(arm, [])
@@ -108,6 +110,14 @@ class Totals:
     def held_back(self, experiment: Experiment) -> Moments:
         """Moments of the holdback, kept apart from training."""
         return Moments.total(len(experiment.columns), [sums for (_, _, holdback), sums in self._cells.items() if holdback])
+
+    def cohorts(self, experiment: Experiment) -> Cohorts:
+        """Units by period of their exposure, parted by what the holdback decides; of arms that were removed too."""
+
+        def by_period(found: dict[int, dict[str, list[int]]]) -> dict[int, Moments]:
+            return {period: Moments.total(len(experiment.columns), arms.values()) for period, arms in sorted(found.items())}
+
+        return Cohorts(by_period(self._periods), by_period(self._held_back))
 
     def counters(self) -> dict[str, int]:
         """Events by outcome over all partitions."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.moments import layout_of
+from allocator.moments import Moments, layout_of
 from streams.allocate.totals import Totals
 from streams.records import COUNTERS, Cell, Partial
 from tests.folding import experiment
@@ -106,3 +108,32 @@ def test_a_restart_from_what_was_stored_changes_nothing(partials: list[Partial],
     for each in [*stored.values(), *partials[at // 2 :]]:
         after.replace(each)
     assert read(after) == summed(partials)
+
+
+@given(histories())
+def test_units_held_back_train_nothing(partials: list[Partial]) -> None:
+    """Without their cells the evidence is the same, lags and periods included: no decision can depend on them."""
+    with_them, without = Totals(), Totals()
+    for each in partials:
+        with_them.replace(each)
+        without.replace(msgspec.structs.replace(each, cells=[cell for cell in each.cells if not cell.holdback]))
+    one, other = with_them.training(CHAT), without.training(CHAT)
+    assert (one.total, one.lags, one.read_until) == (other.total, other.lags, other.read_until)
+    assert seen(one.by_segment) == seen(other.by_segment)
+    assert seen(one.by_period) == seen(other.by_period)
+
+
+def seen(found: Any) -> dict[Any, Any]:
+    """Without places that nobody ever was in."""
+    return {place: arms for place, arms in found.items() if any(any(m.sums) for m in arms)}
+
+
+@given(histories())
+def test_the_cohorts_are_all_that_is_known_by_period(partials: list[Partial]) -> None:
+    totals = Totals()
+    for each in partials:
+        totals.replace(each)
+    cohorts, length = totals.cohorts(CHAT), len(CHAT.metrics)
+    assert sum(cohorts.held_back.values(), Moments.zero(length)) == totals.held_back(CHAT)
+    everybody = sum([*cohorts.allocated.values(), *cohorts.held_back.values()], Moments.zero(length))
+    assert everybody == Moments.total(length, totals._cells.values())
