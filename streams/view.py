@@ -13,7 +13,9 @@ from faust.types import TP
 
 from allocator.experiment import Experiment
 from streams.allocate.agent import AllocateAgent
+from streams.allocate.totals import Totals
 from streams.health import Checkups, ExperimentHealth, health_of
+from streams.holdback import HoldbackState, read_holdback
 from streams.join.agent import JoinAgent
 from streams.join.outcomes import EXPOSURE_OUTCOMES, OUTCOMES, REWARD_OUTCOMES, label
 from streams.metrics import Metrics
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 JOIN, ALLOCATE = "join", "allocate"
 """The groups of agents by name."""
 
+HOLDBACK_AGE_S = 5.0
 DECISIONS_KEPT = 1000
 """Decisions kept in memory for each experiment."""
 
@@ -62,6 +65,8 @@ class WorkerView:
         self._read: set[tuple[str, int]] = set()
         self._owned: set[str] = set()
         self._checkups = Checkups()
+        self._holdbacks: dict[str, tuple[float, HoldbackState | None]] = {}
+        """By experiment, with when they were read out."""
 
     def ready(self) -> tuple[bool, str]:
         return self._app.ready()
@@ -201,7 +206,17 @@ class WorkerView:
             partitions=len(totals.inputs()),
             stage=StageRow.of_step(spec, decision.ramp),
             breaches=decision.weights.standing.breaches,
+            holdback=self._holdback_of(spec, totals),
         )
+
+    def _holdback_of(self, spec: Experiment, totals: Totals) -> HoldbackState | None:
+        """Read out now and then: it changes with the periods, and a page asks every second."""
+        now = time.time()
+        at, state = self._holdbacks.get(spec.experiment, (0.0, None))
+        if now - at > HOLDBACK_AGE_S:
+            state = read_holdback(spec, totals, now)
+            self._holdbacks[spec.experiment] = now, state
+        return state
 
 
 def _age_s(weights: Weights) -> float:

@@ -124,7 +124,8 @@ def show(
     prefix: Prefix = PREFIX,
     as_json: Json = False,
 ) -> None:
-    """The whole spec, defaults included, as YAML that can be applied again, and the weights in force as comments."""
+    """The whole spec, defaults included, as YAML that can be applied again; as comments the weights in force and the holdback."""
+    from streams.cli.holdback import holdback_comment, holdback_now
     from streams.cli.spec_yaml import to_yaml
 
     connection, topics = connect(bootstrap), Topics(prefix)
@@ -140,13 +141,14 @@ def show(
 
         print_trees(spec, run(_evidence(connection, topics, spec)), as_json=as_json)
         return
-    found = weights.get(name, [])
+    found, holdback = weights.get(name, []), run(holdback_now(connection, topics, spec))
     if as_json:
-        print_json({"spec": spec, "weights": found, "stage": stage_in_force(spec, found)})
+        print_json({"spec": spec, "weights": found, "stage": stage_in_force(spec, found), "holdback": holdback})
         return
     now, stage = time.time(), stage_in_force(spec, found)
     comments = [_comment(w, now) for w in found] or ["# no weights yet"]
-    text = to_yaml(spec) + "\n".join(["", *([f"# {stage_line(stage, now)}"] if stage else []), *comments])
+    comments = [*([f"# {stage_line(stage, now)}"] if stage else []), *comments, *holdback_comment(spec, holdback)]
+    text = to_yaml(spec) + "\n".join(["", *comments])
     if sys.stdout.isatty():
         from rich.syntax import Syntax
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 from allocator.stages import Step
 from allocator.standing import Breach
 from streams.health import ExperimentHealth
+from streams.holdback import HoldbackState
 from streams.records import ArmState, Change, Decision, Experiment, Weights
 
 __all__ = [
@@ -144,6 +145,8 @@ class ExperimentDetail(Struct, frozen=True, kw_only=True):
     partitions: int
     stage: StageRow | None = None
     breaches: Sequence[Breach] = ()
+    holdback: HoldbackState | None = None
+    """None if nobody is or was held back."""
 
 
 class HistoryPoint(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ export function renderExperiment(detail, history, decisions, now) {
   const objective = declared(detail.spec, detail.spec.objective);
   renderTitle(detail);
   renderStage(detail, now);
+  renderHoldback(detail);
   renderBreaches(detail);
   renderKpis(detail, now);
   renderCharts(detail, history, now);
@@ -124,6 +125,25 @@ function renderBreaches({ breaches = [], spec }) {
     const since = `since v${breach.version}, ${count(breach.units)} units`;
     write(text, `guardrail ${breach.metric} broken by ${breach.arm}: ${size(breach.estimate)} from control, bound ${size(breach.bound)}, ${since}`);
   });
+}
+
+/** What allocating does to the objective, against the units held back on control; nothing where nobody is. */
+function renderHoldback({ holdback, spec }) {
+  const found = holdback?.metrics[spec.objective];
+  show(byId("holdback"), Boolean(found));
+  if (!found) return;
+  const held = `${count(holdback.held_back)} units held back on ${spec.control}`;
+  if (found.interval === null) {
+    write(byId("holdback"), `${held}; no effect to tell yet: ${found.refusal}.`);
+    return;
+  }
+  const effect = estimate({ mean: found.effect, interval: found.interval }, spec.metrics[spec.objective].type === "binary");
+  const gain = estimate({ mean: found.gain, interval: found.gain_interval }, false);
+  write(
+    byId("holdback"),
+    `As allocated against ${held}: ${spec.objective} ${effect.mean} (${effect.interval}) a unit; ` +
+      `gain so far ${gain.mean} (${gain.interval}) over ${count(found.allocated)} units.`,
+  );
 }
 
 function renderKpis(detail, now) {
