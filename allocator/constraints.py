@@ -87,9 +87,10 @@ def lifted(shares: FloatArray, least: FloatArray | float) -> FloatArray:
     """
     missing = float(np.maximum(least - shares, 0.0).sum())
     spare = np.maximum(shares - least, 0.0)
-    if missing == 0.0:
+    total = float(spare.sum())
+    if missing == 0.0 or total == 0.0:  # what is missing where nothing is to spare is a rounding
         return shares
-    return np.asarray(least + spare * max(0.0, 1.0 - missing / float(spare.sum())))
+    return np.asarray(least + spare * max(0.0, 1.0 - missing / total))
 
 
 def limited(shares: FloatArray, target: FloatArray, max_shift: float) -> FloatArray:

@@ -8,8 +8,9 @@
    - draft: nobody takes part, and the previous shares stay.
    - stopped: the fallback arm gets all. Paused, or frozen by a guardrail: the previous shares stay. One arm: it gets all.
    - promoted: all goes to the promoted arm, by `allocator.promotion`; breaches are obeyed as before.
-   - running: the policy's weights; while any arm has fewer than `warmup` units, the even split in their place. What is wanted
-     then goes through the constraints, in the order that `allocator.constraints` gives.
+   - running: the policy's weights; while any arm has fewer than `warmup` units, an even part for it in their place, and for the
+     others the proportions they have: all even at the start, and an arm added later takes from each its part. What is wanted then
+     goes through the constraints, in the order that `allocator.constraints` gives.
    - running, and the policy gives no usable weights: the previous shares are held, and the reason says why.
 3. Whole ppm by largest remainder.
 4. The share of units that take part is that of the stage in force (`allocator.stages`), but of a draft or a promoted experiment.
@@ -52,7 +53,7 @@ from allocator.sample_ratio import sample_ratio_clean
 from allocator.schedule import closed
 from allocator.stages import Step, next_standing
 from allocator.standing import Standing
-from allocator.steps import Path, Ppm, constrain, start_of
+from allocator.steps import Path, Ppm, constrain, making_room, start_of
 from allocator.weights import PPM, Gate, Holdback, Layer, WeightedArm, Weights
 
 __all__ = ["Decision", "decide", "decide_all", "renew_at", "slices_of", "spec_hash"]
@@ -270,8 +271,9 @@ class _Case:
             return _Made(_at_rest(experiment, path, start, orders))
         even = np.full(len(experiment.arms), 1 / len(experiment.arms))
         if cold := [k for k, units in enumerate(self.whole.n) if units < experiment.constraints.warmup]:
-            path.step("warm-up", to_ppm(even))
-            return _Made(constrain(path, experiment, even, _warm_up(experiment, self.whole.n, cold), start, limits))
+            wanted = even if start is None else making_room(start, cold, experiment.constraints.floor)
+            path.step("warm-up", to_ppm(wanted))
+            return _Made(constrain(path, experiment, wanted, _warm_up(experiment, self.whole.n, cold), start, limits))
         try:
             choice, why = self._wanted(found, path)
         except AllocatorError as error:

@@ -10,7 +10,10 @@ come from, and the sentence that says why they are what they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from allocator.breaches import under
 from allocator.constraints import capped, least_shares, lifted, limited, to_ppm, to_shares, with_floor, with_reserved
@@ -18,7 +21,7 @@ from allocator.experiment import Constraints, Experiment
 from allocator.quadrature import FloatArray
 from allocator.weights import PPM, Weights
 
-__all__ = ["Path", "Ppm", "constrain", "start_of"]
+__all__ = ["Path", "Ppm", "constrain", "making_room", "start_of"]
 
 Ppm = tuple[int, ...]
 
@@ -89,15 +92,41 @@ def constrain(
 
 
 def start_of(experiment: Experiment, previous: Weights) -> Ppm | None:
-    """The shares to move from: the previous ones, fitted to a changed list of arms; None if no arm with a share remains."""
+    """The shares to move from: the previous ones, fitted to a changed list of arms; None if no arm with a share remains.
+
+    New arms enter at the floor, and the others keep their proportions, so that no unit moves between them.
+    """
     shares = {arm.id: arm.ppm for arm in previous.arms}
     kept = tuple(shares.get(arm, 0) for arm in experiment.arm_ids)
     if experiment.arm_ids == tuple(shares):
         return kept
     if not any(kept):
         return None
+    floor, new = experiment.constraints.floor, [arm not in shares for arm in experiment.arm_ids]
     remaining = to_shares(kept)
-    return to_ppm(lifted(remaining / remaining.sum(), experiment.constraints.floor))
+    scaled = np.where(new, floor, remaining * ((1 - sum(new) * floor) / remaining.sum()))
+    return to_ppm(lifted(scaled, floor))
+
+
+def making_room(start: Ppm, new: Sequence[int], floor: float) -> FloatArray:
+    """What is to be wanted for each of the arms `new` to get an even share, and for the others to keep their proportions.
+
+    Parameters
+    ----------
+    start : the shares to move from.
+    new : numbers of the arms; with all of them new, all is even.
+    floor : which is applied to the result: without it proportions would change with every decision.
+    """
+    arms, shares = len(start), to_shares(start)
+    others = np.ones(arms, dtype=bool)
+    others[list(new)] = False
+    rest = float(shares[others].sum())
+    target = np.full(arms, 1 / arms)
+    if rest > 0.0:
+        target[others] = shares[others] * ((1 - len(new) / arms) / rest)
+    above = np.maximum(target - floor, 0.0)
+    total = float(above.sum())
+    return above / total if total > 0.0 else np.full(arms, 1 / arms)
 
 
 def _bounded(path: Path, experiment: Experiment, wanted: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from selenium.webdriver import Chrome
 
 from allocator.health import HealthCheck
 from allocator.standing import Breach
+from streams.holdback import HoldbackMetric, HoldbackState
 from streams.metrics import Metrics
 from streams.web.server import WebServer
 from streams.web.view import StageRow, View
@@ -254,6 +255,30 @@ def test_an_owner_of_an_older_release_has_no_health_to_show(browser: Chrome, ser
     opened(browser, serve(Older(digits(time.time()))).url())
     assert text(browser, "#name") == "digits"
     assert browser.execute_script("return document.querySelector('#health').hidden")
+
+
+def test_the_holdback_is_a_line_below_the_reason(browser: Chrome, serve: Callable[[View], Worker]):
+    class HoldingBack(FakeView):
+        def detail(self, name: str) -> Any:
+            return msgspec.structs.replace(super().detail(name), holdback=state)
+
+    known = HoldbackMetric(
+        effect=0.0213, interval=(0.0131, 0.0296), gain=412.0, gain_interval=(253.0, 571.0), allocated=19_342, held_back=2_110,
+        periods=[], method="", assumptions=(),
+    )  # fmt: skip
+    state = HoldbackState(allocated=19_800, held_back=2_200, metrics={"correct": known})
+    view = HoldingBack(digits(time.time()))
+    opened(browser, serve(view).url())
+    assert text(browser, "#holdback") == (
+        "As allocated against 2,200 units held back on naive_bayes: correct 2.1 % (1.3 – 3.0 %) a unit; "
+        "gain so far 412 (253 – 571) over 19,342 units."
+    )
+    unknown = msgspec.structs.replace(known, effect=None, interval=None, refusal="no period has all its rewards in")
+    state = HoldbackState(allocated=1, held_back=0, metrics={"correct": unknown})
+    wait_until(browser, "document.querySelector('#holdback').innerText.includes('no effect to tell yet: no period has')")
+    state = None
+    wait_until(browser, "document.querySelector('#holdback').hidden")
+    assert complaints(browser) == []
 
 
 def test_text_of_others_is_never_markup(browser: Chrome, serve: Callable[[View], Worker]):

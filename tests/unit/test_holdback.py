@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isnan, sqrt
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +13,10 @@ from allocator import Experiment, load_experiment
 from allocator.errors import ArgumentError
 from allocator.holdback import Cohorts, HoldbackEffect, holdback_effect
 from allocator.moments import Moments, layout_of
+from streams.allocate.totals import Totals
+from streams.cli.holdback import holdback_comment
+from streams.holdback import read_holdback
+from streams.records import Cell, Partial
 
 LATE = 1e9
 
@@ -146,3 +151,39 @@ def test_only_what_every_unit_counts_in_has_an_effect() -> None:
     for name in ("latency", "oec"):
         with pytest.raises(ArgumentError, match="an observed metric whose missing units count as zero"):
             holdback_effect(tree, name, Cohorts({}, {}), LATE)
+
+
+# -- as it is shown --------------------------------------------------------------------------------------------------------------
+
+
+def partial(period: int, allocated: Moments, held_back: Moments) -> Partial:
+    cells = [Cell("", "b", False, list(allocated.sums)), Cell("", "a", True, list(held_back.sums))]
+    return Partial(experiment="chat", partition=0, period=period, seq=1, cells=cells)
+
+
+def test_the_state_is_what_json_can_say() -> None:
+    totals = Totals()
+    assert read_holdback(experiment(holdback=0), totals, LATE) is None
+    empty = read_holdback(experiment(), totals, LATE)
+    assert empty is not None
+    assert (empty.allocated, empty.held_back, list(empty.metrics)) == (0, 0, ["good", "revenue"])
+    assert (empty.metrics["good"].effect, empty.metrics["good"].interval, empty.metrics["good"].gain) == (None, None, None)
+    rng = np.random.default_rng(1)
+    cohorts = simulated(rng, [0.1, 0.1], [0.2, 0.2], 5000)
+    for p in cohorts.allocated:
+        totals.replace(partial(p, cohorts.allocated[p], cohorts.held_back[p]))
+    found = read_holdback(experiment(holdback=0), totals, LATE)  # nobody is held back any more, and what was counted stays
+    assert found is not None
+    assert (found.allocated, found.held_back) == cohorts.units
+    good = msgspec.json.decode(msgspec.json.encode(found))["metrics"]["good"]
+    assert good["interval"][0] < good["effect"] < good["interval"][1]
+    assert good["gain"] == pytest.approx(good["effect"] * good["allocated"])
+    assert [period["allocated"] for period in good["periods"]] == [m.n for m in cohorts.allocated.values()]
+    lines = holdback_comment(experiment(), found)
+    assert lines[0] == f"# holdback: {found.held_back} units held back on a, {found.allocated} allocated"
+    assert lines[1].startswith("#   good: +0.")
+    assert (
+        holdback_comment(experiment(), empty)[1]
+        == "#   good: no effect to tell yet: no period with units held back has all its rewards in"
+    )
+    assert holdback_comment(experiment(), None) == []
