@@ -19,6 +19,7 @@ from aiokafka.consumer import consumer, fetcher
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from faust.tables.manager import TableManager
@@ -108,6 +109,8 @@ RELIED_ON = [
     Name(AIOKafkaProducer, "_closed", "sets it, so that the producer is not stopped a second time"),
     Name(AIOKafkaProducer, "_sender", "closes it"),
     Name(AIOKafkaProducer, "client", "closes it"),
+    Name(AIOKafkaProducer, "_txn_manager", "takes the error of its transaction from it"),
+    Name(TransactionManager, "wait_for_transaction_end", "takes the error from what it returns", ()),
     Name(Sender, "close", "calls it without the flush before", ()),
     Name(AIOKafkaConsumerThread, "_create_worker_consumer", "overrides it to change the consumer", ("transport",)),
     Name(AIOKafkaConsumerThread, "getmany", "overrides it to say how much it may bring", ("active_partitions", "timeout")),
