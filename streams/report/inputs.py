@@ -18,6 +18,7 @@ from allocator.standardise import comparable_posteriors
 from allocator.weights import Weights
 from streams.allocate.totals import Totals
 from streams.health import health_of
+from streams.holdback import HoldbackState, read_holdback
 from streams.records import Decision
 
 __all__ = ["Inputs", "number"]
@@ -47,6 +48,7 @@ class Inputs:
     decisions: Sequence[Decision]
     now: float
     health: Sequence[HealthCheck] = ()
+    holdback: HoldbackState | None = None
 
     @classmethod
     def of(
@@ -64,6 +66,7 @@ class Inputs:
             decisions=decisions,
             now=now,
             health=health_of(experiment, totals, decisions, whole, now).checks,
+            holdback=read_holdback(experiment, totals, now),
         )
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streams.holdback import HoldbackMetric
 from streams.phrases import rough_duration
 from streams.report.health import health
 from streams.report.inputs import Inputs
@@ -42,6 +43,18 @@ def stage(inputs: Inputs) -> Section | None:
     return Section(title="Stage", summary=f"stage {standing.stage + 1}, {weights.enrolment.ppm / 1e4:g} % enrolled, {entered}")
 
 
+def holdback(inputs: Inputs) -> Section | None:
+    """What allocating has done to each metric, against the units held back on control."""
+    state = inputs.holdback
+    if state is None:
+        return None
+    held = f"{count(state.held_back)} units held back on {inputs.experiment.control}, {count(state.allocated)} allocated"
+    method = next((found.method for found in state.metrics.values()), "")
+    columns = ["metric", ">effect a unit", ">95 % interval", ">gained so far", ">95 % interval", ">units"]
+    rows = [_held_back(name, found) for name, found in state.metrics.items()]
+    return Section(title="Holdback", summary=held, columns=columns, rows=rows, method=method)
+
+
 def counters(inputs: Inputs) -> Section:
     """Every event read, by what became of it."""
     total = sum(inputs.counters.values())
@@ -57,4 +70,12 @@ def counters(inputs: Inputs) -> Section:
     )
 
 
-SECTIONS: tuple[Callable[[Inputs], Section | None], ...] = (guardrails, stage, health, counters)
+def _held_back(name: str, found: HoldbackMetric) -> list[str]:
+    if found.effect is None or found.gain is None or found.interval is None or found.gain_interval is None:
+        return [name, "", found.refusal, "", "", count(found.held_back + found.allocated)]
+    (low, high), (least, most) = found.interval, found.gain_interval
+    effect = [f"{found.effect:+.4g}", f"{low:.4g} to {high:.4g}"]
+    return [name, *effect, f"{found.gain:.4g}", f"{least:.4g} to {most:.4g}", count(found.held_back + found.allocated)]
+
+
+SECTIONS: tuple[Callable[[Inputs], Section | None], ...] = (guardrails, stage, holdback, health, counters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from allocator.verdict import Alarm
 from streams.cli.report_print import headline, show
 from streams.report import Report, Section, make_report, page
 from streams.report import sections as sections_module
+from streams.report.words import count
 from tests.page_parser import parsed
 from tests.reported import DAY_S, START, inputs_of, nothing, spec
 
@@ -209,6 +211,26 @@ def test_the_terminal_begins_with_the_verdict(segmented: Report, capsys: pytest.
         "Cost so far",
     ):
         assert part in out
+
+
+def test_the_holdback_is_a_section_where_there_is_one():
+    assert "Holdback" not in [section.title for section in make_report(nothing(spec())).sections]
+    waiting = make_report(nothing(spec(holdback=0.1))).sections[0]
+    assert (waiting.title, waiting.summary) == ("Holdback", "0 units held back on old, 0 allocated")
+    assert waiting.rows[0][:3] == ["clicks", "", "no period with units held back has all its rewards in"]
+    held = next(s for s in make_report(inputs_of(spec(holdback=0.1), {"": [0.2, 0.2, 0.2]})).sections if s.title == "Holdback")
+    assert held.summary == f"600 units held back on old, {count(6000)} allocated"
+    assert [row[0] for row in held.rows] == ["clicks", "cost"]
+    assert held.rows[0][1].startswith("+0.") or held.rows[0][2]
+
+
+@pytest.mark.parametrize("status", ["draft", "promoted", "stopped", "archived"])
+def test_a_report_of_any_status(status: Any):
+    inputs = inputs_of(spec(holdback=0.1), {"": [0.2, 0.3, 0.2]})
+    changed = msgspec.structs.replace(inputs.experiment, status=status, promoted="new" if status == "promoted" else None)
+    made = make_report(dataclasses.replace(inputs, experiment=changed))
+    assert made.spec.status == status
+    assert page(made)
 
 
 def test_a_new_part_is_one_function(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
