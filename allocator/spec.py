@@ -23,7 +23,6 @@ from allocator.evidence import Evidence
 from allocator.experiment import (
     Aggregate,
     Arm,
-    Constraints,
     Derived,
     Direction,
     Experiment,
@@ -35,6 +34,7 @@ from allocator.experiment import (
 )
 from allocator.moments import layout_of
 from allocator.shares import from_percent
+from allocator.spec_constraints import read_constraints
 from allocator.spec_covariates import read_covariates
 from allocator.spec_guardrails import read_guardrails, read_overruled
 from allocator.spec_metrics import check_tree, is_derived, made_of_others, read_aim, read_cap, read_derived, with_limits
@@ -114,7 +114,7 @@ class _Reader:
         names = [*metrics, *derived]
         every: dict[str, Metric | Derived] = {**metrics, **derived}
         aim = read_aim(source.get("objective", names[0] if len(names) == 1 else _MISSING), every, self._error)
-        constraints = self._constraints(source.get("constraints", {}), len(arms))
+        constraints = read_constraints("constraints", source.get("constraints", {}), len(arms), self._error)
         directions = {name: metric.direction for name, metric in every.items()}
         guardrails = read_guardrails("guardrails", source.get("guardrails", {}), directions, constraints.floor, self._error)
         overruled = read_overruled("overruled", source.get("overruled", {}), guardrails, ids, control, self._error)
@@ -240,18 +240,12 @@ class _Reader:
         self._error(path, value, expected)
         return math.nan
 
-    def _share(
-        self,
-        path: str,
-        value: Any,
-        expected: str = "a share between 0 and 1",
-        holds: Callable[[float], bool] = lambda x: 0 <= x <= 1,
-    ) -> float:
+    def _share(self, path: str, value: Any) -> float:
         """A number or a text such as ``10%``."""
         share = from_percent(value)
-        if isinstance(share, (int, float)) and not isinstance(share, bool) and abs(share) < 1e300 and holds(share):
+        if isinstance(share, (int, float)) and not isinstance(share, bool) and 0 <= share <= 1:
             return float(share)
-        self._error(path, value, expected)
+        self._error(path, value, "a share between 0 and 1")
         return math.nan
 
     def _whole(self, path: str, value: Any, least: int) -> int:
@@ -378,46 +372,3 @@ class _Reader:
         except SpecError as error:
             self.errors.append(error)
         return policy
-
-    def _constraints(self, value: Any, arms: int) -> Constraints:
-        default = Constraints()
-        if not isinstance(value, Mapping):
-            self._error("constraints", value, "a mapping of reserved, floor, cap, warmup, max_shift, dead_band")
-            return default
-        self._known_fields("constraints.", value, Constraints)
-        most = 1 / arms if arms else 1.0
-        cap = self._share(
-            "constraints.cap",
-            value.get("cap", default.cap),
-            f"a share of at least {most:.4g}, one over the number of arms, at most 1",
-            lambda x: most <= x <= 1,
-        )
-        reserved = self._share(
-            "constraints.reserved",
-            value.get("reserved", default.reserved),
-            f"a share of at least 0, at most the cap, {cap:.4g}",
-            lambda x: 0 <= x <= 1 and not x > cap,
-        )
-        room = (1 - reserved) / (arms - 1) if arms > 1 else 1.0
-        known = len(self.errors)
-        floor = self._share(
-            "constraints.floor",
-            value.get("floor", min(default.floor, most / 2, room / 2)),
-            f"a share between 0 and {most:.4g}, one over the number of arms",
-            lambda x: 0 <= x <= most,
-        )
-        if len(self.errors) == known and floor > room + 1e-12:
-            self._error("constraints.floor", value["floor"], f"at most {room:.4g}, what the reserved share leaves each other arm")
-        return Constraints(
-            reserved=reserved,
-            floor=floor,
-            cap=cap,
-            warmup=self._whole("constraints.warmup", value.get("warmup", default.warmup), 0),
-            max_shift=self._share(
-                "constraints.max_shift",
-                value.get("max_shift", default.max_shift),
-                "a share above 0, at most 1",
-                lambda x: 0 < x <= 1,
-            ),
-            dead_band=self._share("constraints.dead_band", value.get("dead_band", default.dead_band)),
-        )

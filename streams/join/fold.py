@@ -373,8 +373,7 @@ class Fold:
             self._account.counts_of(kind.experiment)[Outcome.REWARD_OVERFLOW] += 1
             self.crowded = key
         else:
-            reason = f"unit: {batch.events[i].unit!r}: has {len(rewards)} rewards already"
-            self._refuse_reward(batch, i, kind.experiment, reason)
+            self._refuse_reward(batch, i, kind.experiment, f"unit: {batch.events[i].unit!r}: has {len(rewards)} rewards already")
         return True
 
     def _unwanted(self, batch: Events[Reward], i: int) -> None:
