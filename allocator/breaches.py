@@ -17,6 +17,7 @@ has no traffic to guard; what stood then stays written down.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ from allocator.quadrature import FloatArray
 from allocator.standing import Action, Breach, Standing
 from allocator.weights import PPM, Weights
 
-__all__ = ["Orders", "Ppm", "action_of", "remaining", "spread", "under", "without"]
+__all__ = ["Orders", "Ppm", "action_of", "finding", "remaining", "sentence", "spread", "under", "without"]
 
 Ppm = tuple[int, ...]
 GUARDED = ("running", "paused", "promoted")
@@ -81,7 +82,8 @@ class Orders:
         found = guardrail_readings(experiment, evidence, among=open_, broken_only=True)
         new = tuple(_breach(reading, action_of(experiment, reading.metric, reading.arm), version, now) for reading in found)
         news = "; ".join(
-            _sentence(experiment.guardrails[reading.metric], reading, breach) for reading, breach in zip(found, new, strict=True)
+            sentence(experiment.guardrails[breach.metric], breach, reading.control_mean)
+            for reading, breach in zip(found, new, strict=True)
         )
         standing_now = kept + new
         return cls(
@@ -110,6 +112,33 @@ class Orders:
 def action_of(experiment: Experiment, metric: str, arm: str) -> Action:
     """What a guardrail does about an arm: its action, but an alert where a person has overruled it."""
     return "alert" if arm in experiment.overruled.get(metric, ()) else experiment.guardrails[metric].action
+
+
+def finding(guardrail: Guardrail | None, breach: Breach, control_mean: float) -> str:
+    """Such as: guardrail revenue: new is 3.1 % below control, by at least 1.4 %, 1 % is allowed.
+
+    Parameters
+    ----------
+    guardrail : None where the spec has it no more.
+    control_mean : of the metric, which a relative tolerance is a share of; nan where it is not known.
+    """
+    relative = guardrail is not None and guardrail.relative > 0
+    scale = abs(control_mean) if relative and math.isfinite(control_mean) else 0.0
+
+    def size(value: float) -> str:
+        return f"{100 * abs(value) / scale:.3g} %" if scale else f"{abs(value):.4g}"
+
+    side = "below" if breach.estimate < 0 else "above"
+    found = f"guardrail {breach.metric}: {breach.arm} is {size(breach.estimate)} {side} control, by at least {size(breach.bound)}"
+    if guardrail is None:
+        return found
+    allowed = f"{100 * guardrail.relative:.3g} %" if relative else f"{guardrail.absolute:.4g}"
+    return f"{found}, {allowed}{' of its mean' if relative and not scale else ''} is allowed"
+
+
+def sentence(guardrail: Guardrail | None, breach: Breach, control_mean: float) -> str:
+    """`finding`, and what was done about it."""
+    return f"{finding(guardrail, breach, control_mean)}: {DONE[breach.action]}"
 
 
 def without(experiment: Experiment, evidence: Evidence, evicted: Sequence[str]) -> tuple[Experiment, Evidence]:
@@ -194,18 +223,6 @@ def _breach(reading: GuardrailReading, action: Action, version: int, now: float)
         estimate=reading.estimate,
         bound=reading.bound,
     )
-
-
-def _sentence(guardrail: Guardrail, reading: GuardrailReading, breach: Breach) -> str:
-    """Such as: guardrail revenue: new is 3.1 % below control, by at least 1.4 %, 1 % is allowed: evicted."""
-    scale, unit = (abs(reading.control_mean), " %") if guardrail.relative and reading.control_mean else (0.0, "")
-
-    def size(value: float) -> str:
-        return f"{100 * abs(value) / scale:.3g}{unit}" if scale else f"{abs(value):.4g}"
-
-    side = "below" if reading.estimate < 0 else "above"
-    found = f"{reading.arm} is {size(reading.estimate)} {side} control, by at least {size(reading.bound)}"
-    return f"guardrail {reading.metric}: {found}, {size(reading.allowed)} is allowed: {DONE[breach.action]}"
 
 
 def _word(breach: Breach) -> str:

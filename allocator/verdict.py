@@ -13,13 +13,10 @@ valid at any time, for all arms together at `alpha` (each at alpha / (arms - 1))
 | futility | no arm's interval reaches what is worth having | stop, on control |
 | undecided | else | keep going, with the units expected to be missing |
 
-An arm with a breach that is more than an alert can be neither promoted nor hoped for. A winner has to be proven against control,
+An arm with a breach that is more than an alert can be neither promoted nor hoped for. Every breach that stands is told with its
+figures: in the reason, if it is the reason, else among the cautions. A winner has to be proven against control,
 since control is what it replaces; against the other arms a small expected loss (`Posteriors.expected_loss`) is enough, or two
 equally good arms would run for ever. "Surely" is P(best) of at least 1 - alpha.
-
-Expected units: the half-width of an interval shrinks with the root of the units. The leader's estimate g, were it the truth,
-decides when that half-width is below g (it wins) or below worth - g (it is futile), whichever is larger. The logarithm in the
-width of a sequence that may be watched makes it a little more.
 """
 
 from __future__ import annotations
@@ -30,11 +27,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from allocator.breaches import finding, sentence
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
+from allocator.guardrail import Guardrail
+from allocator.guardrails import guardrail_readings
 from allocator.inference import Estimate, Observations, differences, lifts
 from allocator.metric_tree import node_of
 from allocator.posterior import NormalPosteriors, Posteriors
+from allocator.remaining import Remaining, remaining_units
 from allocator.standardise import comparable_posteriors
 from allocator.standing import Breach
 from allocator.weights import Weights
@@ -57,15 +58,6 @@ class Alarm:
     check: str
     found: str
     repair: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remaining:
-    """Units of all arms that are expected to be missing to the verdict, and how long they take at the mean rate so far."""
-
-    units: float
-    days: float | None
-    method: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +101,7 @@ class Case:
     posteriors : of the objective.
     units : counted, an arm; held-back ones left out.
     breaches : guardrails that were broken and stand.
+    control_means : metric and arm of a breach → control's mean on that metric, beside that arm; one may be missing.
     alarms : of health checks.
     since : when the first unit came, in seconds since the epoch; None without units.
     now : seconds since the epoch.
@@ -128,6 +121,7 @@ class Case:
     ready_at: float | None = None
     promoted: str | None = None
     lifts: Mapping[str, float] = field(default_factory=dict)
+    control_means: Mapping[tuple[str, str], float] = field(default_factory=dict)
     alpha: float = ALPHA
     least_lift: float = LEAST_LIFT
     cautions: tuple[str, ...] = field(default=())
@@ -152,6 +146,9 @@ class Case:
         since = None if first is None else first * experiment.period_s
         late_s = experiment.period_s + node_of(experiment, name).window_s + experiment.grace_s
         relative = lifts(observations, experiment.control, alpha=alpha)
+        breaches = () if weights is None else weights.standing.breaches
+        broken = {(breach.metric, breach.arm) for breach in breaches}
+        readings = guardrail_readings(experiment, evidence, among=broken) if broken else ()
         return cls(
             experiment=experiment,
             lifts={lift.arm: lift.estimate for lift in relative},
@@ -160,7 +157,8 @@ class Case:
             units=tuple(moments.n for moments in evidence.total),
             now=now,
             promoted=None if experiment.status == "stopped" else experiment.promoted,
-            breaches=() if weights is None else weights.standing.breaches,
+            breaches=breaches,
+            control_means={(reading.metric, reading.arm): reading.control_mean for reading in readings},
             alarms=tuple(alarms),
             since=since,
             ready_at=None if since is None else since + late_s,
@@ -178,6 +176,18 @@ class Case:
     def sign(self) -> float:
         """Of a difference that is for the better."""
         return -1.0 if self.posteriors.down else 1.0
+
+    def finding(self, breach: Breach) -> str:
+        """What the guardrail found, with its figures."""
+        return finding(*self._measured(breach))
+
+    def told(self, reason: str) -> tuple[str, ...]:
+        """What the guardrails have found besides, and what was done."""
+        return tuple(sentence(*self._measured(breach)) for breach in self.breaches if self.finding(breach) not in reason)
+
+    def _measured(self, breach: Breach) -> tuple[Guardrail | None, Breach, float]:
+        mean = self.control_means.get((breach.metric, breach.arm), math.nan)
+        return self.experiment.guardrails.get(breach.metric), breach, mean
 
     @cached_property
     def barred(self) -> frozenset[str]:
@@ -249,7 +259,7 @@ def verdict(case: Case) -> Verdict:
         reason=reason,
         rule=name,
         remaining=remaining,
-        cautions=case.cautions,
+        cautions=(*case.told(reason), *case.cautions),
         alpha=case.alpha,
         method="no comparison: a single arm"
         if first is None
@@ -298,7 +308,7 @@ def _stopped_by_guardrail(case: Case) -> _Found | None:
     breach = next((breach for breach in case.breaches if breach.action == "stop"), None)
     if breach is None:
         return None
-    return "stop", case.experiment.fallback, f"guardrail {breach.metric} is broken by {_breach(breach)}", None
+    return "stop", case.experiment.fallback, f"stopped by {case.finding(breach)}", None
 
 
 def _nothing_left(case: Case) -> _Found | None:
@@ -308,7 +318,7 @@ def _nothing_left(case: Case) -> _Found | None:
         return None
     first = evicted[others[0]]
     every = "every arm but control has been evicted" if len(others) > 1 else f"{others[0]} has been evicted"
-    return "stop", case.experiment.control, f"{every}: guardrail {first.metric} is broken by {_breach(first)}", None
+    return "stop", case.experiment.control, f"{every}: {case.finding(first)}", None
 
 
 def _winner(case: Case) -> _Found | None:
@@ -360,20 +370,8 @@ RULES: tuple[tuple[str, Callable[[Case], _Found | None]], ...] = (
 
 
 def _remaining(case: Case, leader: _Gain) -> Remaining | None:
-    target = max(leader.estimate, case.worth - leader.estimate)
-    if not target > 0:
-        return None
-    factor = (leader.half / target) ** 2
-    units = max(leader.units * factor - leader.units, 0.0)
-    days = None
-    if case.since is not None and case.now > case.since:
-        days = units / (case.total / (case.now - case.since)) / DAY_S
-    return Remaining(
-        units=units,
-        days=days,
-        method="half-width of the leader's interval shrinks with the root of the units, its estimate taken for the truth; "
-        "time at the mean rate so far",
-    )
+    rate = case.total / (case.now - case.since) if case.since is not None and case.now > case.since else None
+    return remaining_units(leader.estimate, leader.half, leader.units, case.worth, rate)
 
 
 def _figures(case: Case, gain: _Gain) -> str:
@@ -382,10 +380,6 @@ def _figures(case: Case, gain: _Gain) -> str:
     lift = case.lifts.get(gain.arm, math.nan)
     relative = f", a lift of {100 * lift:+.1f} %" if math.isfinite(lift) else ""
     return f"{case.sign * gain.estimate:+.3g} ({low:+.3g} to {high:+.3g}){relative}"
-
-
-def _breach(breach: Breach) -> str:
-    return f"{breach.arm}, {breach.estimate:+.3g} with a bound of {breach.bound:+.3g} after {breach.units} units"
 
 
 def _ago(seconds: float) -> str:

@@ -82,13 +82,38 @@ def test_health():
 def test_a_guardrail_that_stops():
     found = verdict(case(B_WINS, C_LOSES, breaches=(breach("c", "stop"),)))
     assert (found.headline, found.arm, found.rule) == ("stop", "a", "stopped by a guardrail")
-    assert found.reason == "guardrail cost is broken by c, +0.2 with a bound of +0.11 after 900 units"
+    assert found.reason == "stopped by guardrail cost: c is 0.2 above control, by at least 0.11"
+    assert found.cautions == ()
 
 
 def test_nothing_left():
     found = verdict(case(B_WINS, C_LOSES, breaches=(breach("b", "evict"), breach("c", "evict"))))
     assert (found.headline, found.arm, found.rule) == ("stop", "a", "nothing left")
-    assert found.reason.startswith("every arm but control has been evicted: guardrail cost is broken by b")
+    assert found.reason == "every arm but control has been evicted: guardrail cost: b is 0.2 above control, by at least 0.11"
+    assert found.cautions == ("guardrail cost: c is 0.2 above control, by at least 0.11: evicted",)
+
+
+@pytest.mark.parametrize(
+    "tolerance, mean, figures",
+    [
+        ("1%", 4.0, "5 % above control, by at least 2.75 %, 1 % is allowed"),
+        ("1%", nan, "0.2 above control, by at least 0.11, 1 % of its mean is allowed"),
+        (0.05, 4.0, "0.2 above control, by at least 0.11, 0.05 is allowed"),
+    ],
+)
+def test_an_eviction_is_told_with_arm_metric_estimate_and_tolerance(tolerance: Any, mean: float, figures: str):
+    """Where it is the reason, and where it is not."""
+    metrics = {"clicks": {"type": "binary", "window": "1h"}, "cost": {"type": "value", "direction": "down", "window": "1h"}}
+    guarded = spec(metrics=metrics, objective="clicks", guardrails={"cost": {"tolerance": tolerance, "action": "evict"}})
+    told = {"experiment": guarded, "breaches": (breach("c", "evict"),), "control_means": {("cost", "c"): mean}}
+    found = verdict(case(B_WINS, C_LOSES, **told))
+    assert found.headline == "promote b"
+    assert found.cautions == (f"guardrail cost: c is {figures}: evicted",)
+    two = msgspec.structs.replace(guarded, arms=(guarded.arms[0], guarded.arms[2]))
+    alone = verdict(case(effect("c", 0.3, 0.05), **{**told, "experiment": two}))
+    assert (alone.headline, alone.rule) == ("stop", "nothing left")
+    assert alone.reason == f"c has been evicted: guardrail cost: c is {figures}"
+    assert alone.cautions == ()
 
 
 def test_winner():
