@@ -22,7 +22,7 @@ and pairs are looked at is chosen by the data, so alpha is shared by all: segmen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,11 +39,14 @@ from allocator.inference.p_values import always_valid
 from allocator.inference.period_sums import PeriodSums, middle, period_sums
 from allocator.inference.pseudo_outcomes import Contrast
 from allocator.inference.statements import of_difference
+from allocator.moments import Moments
 from allocator.quadrature import FloatArray
 
 __all__ = ["Crossing", "Interaction", "SegmentContrast", "interaction"]
 
 REST = "rest"
+FIELDS = ("n", "y", "y2", "w", "w2", "wy", "w2y", "w2y2")
+"""Sums of `PeriodSums`."""
 METHOD = "product of the asymptotic e-processes of the effect in the segment and in the rest, least over the effect"
 ALIKE = "pending rewards, if any are counted as zeros, are as frequent in every segment"
 
@@ -178,10 +181,11 @@ class _Table:
     @classmethod
     def of(cls, names: list[str], segments: Sequence[Observations]) -> _Table:
         first = segments[0]
+        if first.node is not None:
+            return cls._of_node(names, segments)
         origin = middle(first.resolution, first.j, [cell for each in segments for cell in each.periods])
         found = [period_sums(first.resolution, first.j, first.arms, each.periods, origin) for each in segments]
-        fields = ("n", "y", "y2", "w", "w2", "wy", "w2y", "w2y2")
-        stacked = {name: np.stack([getattr(sums, name) for sums in found]) for name in fields}
+        stacked = {name: np.stack([getattr(sums, name) for sums in found]) for name in FIELDS}
         total = {name: values.sum(axis=0) for name, values in stacked.items()}
         others = {name: total[name] - values for name, values in stacked.items()}
         present, at = found[0].present, found[0].origin
@@ -192,8 +196,32 @@ class _Table:
             PeriodSums(**total, present=present, origin=at),
         )
 
+    @classmethod
+    def _of_node(cls, names: list[str], segments: Sequence[Observations]) -> _Table:
+        """Each part is linearised about its own means: a ratio's in the rest is not made of those in its segments."""
+        whole = [
+            {arm: Moments.total(cell[arm].metrics, [each.periods[p][arm].sums for each in segments]) for arm in cell}
+            for p, cell in enumerate(segments[0].periods)
+        ]
+        rest = [
+            [{arm: cell[arm] - own[arm] for arm in cell} for cell, own in zip(whole, each.periods, strict=True)]
+            for each in segments
+        ]
+        return cls(
+            names,
+            _stacked([each.sums() for each in segments]),
+            _stacked([replace(each, periods=periods).sums() for each, periods in zip(segments, rest, strict=True)]),
+            replace(segments[0], periods=whole).sums(),
+        )
+
     def elsewhere(self, k: int) -> str:
         return self.names[1 - k] if len(self.names) == 2 else REST
+
+
+def _stacked(each: Sequence[PeriodSums]) -> PeriodSums:
+    """Differences between arms alone are asked for, so each may keep an origin of its own."""
+    arrays = {name: np.stack([getattr(sums, name) for sums in each]) for name in FIELDS}
+    return PeriodSums(**arrays, present=np.stack([sums.present for sums in each]), origin=0.0)
 
 
 @dataclass(frozen=True, slots=True)

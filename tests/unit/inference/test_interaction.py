@@ -10,9 +10,11 @@ import pytest
 
 from allocator.errors import ArgumentError
 from allocator.experiment import Metric
-from allocator.inference import Observations
+from allocator.inference import Observations, differences
 from allocator.inference.interaction import Interaction, interaction
 from allocator.moments import Moments
+from allocator.spec import load_experiment
+from tests.many_units import evidence_of_units
 from tests.trained import sums_of
 
 Rates = Mapping[str, Sequence[float]]
@@ -124,3 +126,33 @@ def test_arguments():
         interaction(segments, "nobody")
     with pytest.raises(ArgumentError, match="periods of every other segment"):
         interaction({**segments, "y": replace(segments["y"], periods=segments["y"].periods[1:])}, "a")
+
+
+def test_a_metric_made_of_others_is_read_as_it_is_made():
+    """Twice a metric has twice its contrasts and the same evidence; a ratio has in every segment the effects of `differences`."""
+    metrics = {"clicks": "binary", "cost": "value", "twice": {"sum": {"clicks": 2}}, "rate": {"ratio": ["clicks", "cost"]}}
+    experiment = load_experiment({"experiment": "e", "arms": ["a", "b"], "metrics": metrics, "objective": "clicks"})
+    rng, evidence = np.random.default_rng(3), {}
+    for name, rates in {"x": (0.1, 0.3), "y": (0.3, 0.3), "z": (0.3, 0.35)}.items():
+        periods = {}
+        for period in range(6):
+            clicks = {arm: rng.random((400, 1)) < rate for arm, rate in zip("ab", rates, strict=True)}
+            periods[period] = {arm: (0.5, np.hstack([y, rng.gamma(4, 0.25, (400, 1))])) for arm, y in clicks.items()}
+        evidence[name] = evidence_of_units(experiment, periods)
+
+    def of(metric: str) -> tuple[dict[str, Observations], Interaction]:
+        each = {name: Observations.of(experiment, metric, found, None) for name, found in evidence.items()}
+        return each, interaction(each, "a")
+
+    (_, once), (_, twice), (rates_of, rate) = of("clicks"), of("twice"), of("rate")
+    assert once.effects_differ
+    for one, other in zip(once.contrasts, twice.contrasts, strict=True):
+        assert other.estimate.estimate == pytest.approx(2 * one.estimate.estimate)
+        assert other.estimate.low == pytest.approx(2 * one.estimate.low)
+        assert other.estimate.e_value == pytest.approx(one.estimate.e_value)
+        assert other.discovered == one.discovered
+    for contrast in rate.contrasts:
+        (expected,) = differences(rates_of[contrast.segment], "a")
+        assert contrast.effect == pytest.approx(expected.estimate)
+        assert contrast.effect_elsewhere == pytest.approx(contrast.effect - contrast.estimate.estimate)
+    assert rate.effects_differ
