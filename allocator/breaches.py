@@ -33,12 +33,13 @@ from allocator.quadrature import FloatArray
 from allocator.standing import Action, Breach, Standing
 from allocator.weights import PPM, Weights
 
-__all__ = ["Orders", "Ppm", "action_of", "finding", "remaining", "sentence", "spread", "under", "without"]
+__all__ = ["DONE", "Orders", "Ppm", "action_of", "finding", "remaining", "sentence", "spread", "under", "without"]
 
 Ppm = tuple[int, ...]
 GUARDED = ("running", "paused", "promoted")
 """Statuses in which breaches are looked for and obeyed."""
 DONE: dict[Action, str] = {"alert": "alert", "freeze": "frozen", "cap": "capped", "evict": "evicted", "stop": "stopped"}
+"""What was done, in a word."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -57,9 +57,12 @@ def inputs_of(
     after_s: float = 0.5 * DAY_S,
     fade: float = 0.0,
 ) -> Inputs:
-    """`rates`: by segment, of every arm; `units` a segment and day, with the shares in force; `fade`: of the last arm, a day."""
+    """The first metric is 0 or 1, the second an arm's place × 0.02 above 1; the first covariate knows most of the second.
+
+    `rates`: by segment, of every arm; `units` a segment and day, with the shares in force; `fade`: of the last arm, a day.
+    """
     rng, totals, weights, decisions = np.random.default_rng(seed), Totals(), {}, []
-    layout, arms = layout_of(len(experiment.metrics)), experiment.arm_ids
+    layout, arms = layout_of(len(experiment.columns)), experiment.arm_ids
     for day in range(days):
         now = (START + day) * DAY_S
         for segment, decision in decide_all(experiment, totals.training(experiment), weights, now).items():
@@ -74,10 +77,14 @@ def inputs_of(
                 layout.enter(sums, w, n)
                 rate = row[k] - (fade * day if k == len(arms) - 1 else 0.0)
                 y, cost = rng.random(n) < rate, rng.normal(1 + 0.02 * k, 0.3, n)
-                for hit, price in zip(y.tolist(), cost.tolist(), strict=True):
-                    both = [0, 0]
-                    layout.change(sums, w, both, 0, int(hit))
-                    layout.change(sums, w, both, 1, round(price * 1e6))
+                known = cost - 0.02 * k if experiment.covariates else cost  # of a unit, whatever arm it gets
+                cost += rng.normal(0, 0.2, n) if experiment.covariates else 0.0
+                for hit, price, before in zip(y.tolist(), cost.tolist(), known.tolist(), strict=True):
+                    values = [0] * len(experiment.columns)
+                    layout.change(sums, w, values, 0, int(hit))
+                    layout.change(sums, w, values, 1, round(price * 1e6))
+                    if experiment.covariates:
+                        layout.change(sums, w, values, experiment.covariate_places[0], round(before * 1e6))
                 cells.append(Cell(segment, arms[k], False, sums))
         if experiment.holdback:
             held = layout.empty()

@@ -84,29 +84,33 @@ def _arms(out: Console, report: Report) -> None:
     out.print(f"[bold]Arms on {report.spec.objective}[/]")
     shown = table("arm", ">share", ">units", ">mean", "95 %", ">P(best)", ">expected loss")
     for row in report.arms:
-        around = "–" if row.interval is None else f"{figure(row.interval[0])} to {figure(row.interval[1])}"
-        shown.add_row(
-            row.id, share(row.ppm), count(row.n), figure(row.mean), around, f"{row.p_best:.3f}", figure(row.expected_loss)
-        )
+        mean = figure(row.mean), _around(row.interval)
+        shown.add_row(row.id, share(row.ppm), count(row.n), *mean, f"{row.p_best:.3f}", figure(row.expected_loss))
     out.print(shown)
 
 
 def _segments(out: Console, report: Report) -> None:
     if not report.segments:
         return
-    out.print(f"[bold]Segments[/]  {escape(report.interaction_reason)}; {escape(report.simpson_reason)}")
-    shown = table("segment", "arm", ">share", ">units", ">mean", ">P(best)", ">effect", "95 %", "")
+    reasons = "; ".join(filter(None, (report.interaction_reason, report.simpson_reason)))
+    out.print(f"[bold]Segments[/]  {escape(reasons)}")
+    shown = table("segment", "arm", ">share", ">units", ">mean", "95 %", ">P(best)", ">effect", "95 %", "")
     for segment in report.segments[:SEGMENTS_MAX]:
         name = segment.segment
         for row in segment.arms:
             ppm = "–" if row.ppm is None else share(row.ppm)
             effect = ("control", "", "") if row.id == report.spec.control else _effect(row.effect, row.low, row.high, row.known)
-            shown.add_row(escape(name), row.id, ppm, count(row.n), figure(row.mean), f"{row.p_best:.3f}", *effect)
+            mean = figure(row.mean), _around(row.interval)
+            shown.add_row(escape(name), row.id, ppm, count(row.n), *mean, f"{row.p_best:.3f}", *effect)
             name = ""
         shown.add_section()
     out.print(shown)
     if len(report.segments) > SEGMENTS_MAX:
         out.print(f"  [dim]the {SEGMENTS_MAX} largest of {len(report.segments)}; --json has all[/]")
+
+
+def _around(ends: tuple[float, float] | None) -> str:
+    return "–" if ends is None else f"{figure(ends[0])} to {figure(ends[1])}"
 
 
 def _effect(estimate: float | None, low: float | None, high: float | None, known: str) -> tuple[str, str, str]:

@@ -15,6 +15,11 @@ from streams.report.record import Report
 __all__ = ["page"]
 
 COLOURS = 8
+TONES = {
+    "ok": "better", "clean": "better", "better": "better", "warn": "wait", "broken": "worse", "worse": "worse",
+    "waiting": "", "unknown": "", "unclear": "",
+}  # fmt: skip
+"""Of words that a table of a section shows as a pill."""
 SEGMENTS_MAX = 20
 """Shown; the record has all of them."""
 
@@ -36,6 +41,7 @@ def page(report: Report) -> str:
             segments=segments,
             segment_bars=figures.segment_bars(segments),
             colours=COLOURS,
+            tones=TONES,
         )
     )
 

@@ -5,42 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from streams.holdback import HoldbackMetric
-from streams.phrases import rough_duration
+from streams.report.covariates import covariates
+from streams.report.guardrails import guardrails
 from streams.report.health import health
 from streams.report.inputs import Inputs
 from streams.report.record import Section
-from streams.report.words import count, time
+from streams.report.stage import stage
+from streams.report.tree import tree
+from streams.report.words import count
 
 __all__ = ["SECTIONS"]
-
-
-def guardrails(inputs: Inputs) -> Section | None:
-    """The breaches that stand."""
-    weights = inputs.weights.get(None)
-    if weights is None or not weights.standing.breaches:
-        return None
-    breaches = weights.standing.breaches
-    return Section(
-        title="Guardrails",
-        summary=f"{len(breaches)} broken, until a person overrules it" if len(breaches) > 1 else "one is broken",
-        columns=["metric", "arm", "action", ">estimate", ">bound", ">units", ">version", "since"],
-        rows=[
-            [b.metric, b.arm, b.action, f"{b.estimate:+.4g}", f"{b.bound:+.4g}", count(b.units), str(b.version), time(b.ts)]
-            for b in breaches
-        ],
-        method="anytime-valid bound of the difference from control, against the tolerance",
-    )
-
-
-def stage(inputs: Inputs) -> Section | None:
-    """Where the ramp is."""
-    weights = inputs.weights.get(None)
-    if weights is None or weights.standing.stage_since == 0:
-        return None
-    standing = weights.standing
-    ago = rough_duration(max(inputs.now - standing.stage_since, 0.0))
-    entered = f"entered {ago} ago, after {count(standing.stage_units)} units"
-    return Section(title="Stage", summary=f"stage {standing.stage + 1}, {weights.enrolment.ppm / 1e4:g} % enrolled, {entered}")
 
 
 def holdback(inputs: Inputs) -> Section | None:
@@ -78,4 +52,4 @@ def _held_back(name: str, found: HoldbackMetric) -> list[str]:
     return [name, *effect, f"{found.gain:.4g}", f"{least:.4g} to {most:.4g}", count(found.held_back + found.allocated)]
 
 
-SECTIONS: tuple[Callable[[Inputs], Section | None], ...] = (guardrails, stage, holdback, health, counters)
+SECTIONS: tuple[Callable[[Inputs], Section | None], ...] = (tree, guardrails, covariates, stage, holdback, health, counters)

@@ -31,23 +31,27 @@ class Segments:
 
 
 def segments(inputs: Inputs) -> Segments:
-    """Of an experiment that declares segments; the largest first."""
+    """Of an experiment that declares segments: every one of them, with units or not, the largest first."""
     made = Segments()
     if not inputs.experiment.segments:
         return made
     observed = inputs.observed_by_segment(inputs.experiment.objective)
-    made.rows = sorted((_segment(inputs, name, each) for name, each in observed.items()), key=lambda row: -row.n)
+    every = {name: observed.get(name) for name in (*observed, *inputs.experiment.segments)}
+    made.rows = sorted((_segment(inputs, name, each) for name, each in every.items()), key=lambda row: -row.n)
     if len(observed) > 1 and inputs.others:
         _add_interaction(inputs, made, observed)
         _add_simpson(inputs, made)
     return made
 
 
-def _segment(inputs: Inputs, name: str, observations: Observations) -> SegmentRow:
+def _segment(inputs: Inputs, name: str, observations: Observations | None) -> SegmentRow:
+    """`observations`: None where the segment has no units."""
     experiment = inputs.experiment
     context = Context.of(experiment, inputs.evidence, inputs.now, name, inputs.context)
     posteriors, moments = context.posteriors(), context.moments
-    effects = {x.arm: x for x in differences(observations, experiment.control, alpha=ALPHA)} if inputs.others else {}
+    effects = {}
+    if inputs.others and observations is not None:
+        effects = {x.arm: x for x in differences(observations, experiment.control, alpha=ALPHA)}
     weights = inputs.weights.get(name)
     ppm = {arm.id: arm.ppm for arm in weights.arms} if weights else {}
     intervals, p_best, means = posteriors.interval().tolist(), posteriors.prob_best().tolist(), posteriors.mean.tolist()

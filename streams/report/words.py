@@ -9,6 +9,8 @@ __all__ = ["about", "count", "figure", "interval", "lift_interval", "percent", "
 
 THIN = "\u202f"
 LEAST = 1e-6
+MOST = 1e12
+"""From here on with an exponent, as an e-value may need."""
 
 
 def count(n: float) -> str:
@@ -27,7 +29,7 @@ def figure(value: float | None) -> str:
         return "–"
     if 0 < abs(value) < LEAST:
         return f"< {LEAST:g}"
-    return count(value) if abs(value) >= 1000 else f"{value:.4g}"
+    return count(value) if 1000 <= abs(value) < MOST else f"{value:.4g}"
 
 
 def signed(value: float | None) -> str:

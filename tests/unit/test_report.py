@@ -22,10 +22,11 @@ from tests.reported import DAY_S, START, inputs_of, nothing, spec
 
 @pytest.fixture(scope="module")
 def segmented() -> Report:
-    """Segments that like different arms, weights of their own, a breach, a second stage, a holdback."""
+    """Segments that like different arms, weights of their own, a breach, a second stage, a holdback, a segment without units."""
     breach = Breach(metric="cost", arm="bold", action="alert", version=5, ts=START * DAY_S, units=5000, estimate=0.04, bound=0.02)
-    standing = Standing(stage=1, stage_since=(START + 3) * DAY_S, stage_units=9000, breaches=(breach,))
-    experiment = spec(segments=["light", "heavy"], policy="per-segment", holdback=0.1)
+    standing = Standing(stage=1, stage_since=(START + 3) * DAY_S, stage_units=9000, stage_ppm=500_000, breaches=(breach,))
+    stages = [{"enrolment": "1%", "min_time": "1h"}, {"enrolment": "50%", "advance": "manual"}, {"enrolment": "90%"}]
+    experiment = spec(segments=["light", "heavy", "asleep"], policy="per-segment", holdback=0.1, stages=stages)
     rates = {"light": (0.10, 0.18, 0.05), "heavy": (0.30, 0.28, 0.44)}
     return make_report(inputs_of(experiment, rates, units=3000, days=7, standing=standing))
 
@@ -70,7 +71,12 @@ def test_every_number_has_its_method(segmented: Report):
 
 
 def test_segments(segmented: Report):
-    assert [(row.segment, row.n) for row in segmented.segments] == [("heavy", 21_000), ("light", 21_000)]
+    assert [(row.segment, row.n) for row in segmented.segments] == [("heavy", 21_000), ("light", 21_000), ("asleep", 0)]
+    assert [[arm.id for arm in row.arms] for row in segmented.segments] == [["old", "new", "bold"]] * 3
+    for arm in (arm for row in segmented.segments for arm in row.arms):  # without units, what the prior says
+        assert arm.mean is not None
+        assert arm.interval is not None
+        assert arm.interval[0] < arm.mean < arm.interval[1]
     heavy = {row.id: row for row in segmented.segments[0].arms}
     assert heavy["bold"].ppm is not None
     assert heavy["bold"].ppm > 900_000
@@ -206,8 +212,8 @@ def test_the_terminal_begins_with_the_verdict(segmented: Report, capsys: pytest.
     for part in (
         "Effects against old",
         "Segments  the best arm differs",
-        "Guardrails  one is broken",
-        "Stage  stage 2",
+        "Guardrails  1 broken",
+        "Stage  stage 2 of 3, 50 % enrolled",
         "Cost so far",
     ):
         assert part in out
