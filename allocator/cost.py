@@ -3,14 +3,14 @@
 The regret of the units counted is Σ_k n_k (best mean - μ_k). With simultaneous intervals for all means, at any time and together
 with probability 1 - alpha, no more than
 
-    Σ_k n_k (max_{j ≠ k} high_j - low_k)⁺
+    Σ_k n_k (max_{j ≠ k} high_j - low_k)⁺        over arms j that may be chosen
 
 (high and low change places where less is better). Each arm's interval is at alpha / arms; by the union bound they hold together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,7 @@ def cost_so_far(
     control: str,
     held_back: int = 0,
     alpha: float = 0.05,
+    barred: Collection[str] = (),
 ) -> Cost:
     """The cost of the units so far.
 
@@ -71,6 +72,7 @@ def cost_so_far(
     observations : of the objective, for the means.
     units : an arm, in the order of `observations.arms`; those whose rewards are not in yet cost as much.
     control, held_back : units held back on that arm.
+    barred : arms that may not be chosen: the best is among the others, and one of these can have cost less than nothing.
 
     Raises
     ------
@@ -85,8 +87,9 @@ def cost_so_far(
     mean = sign * np.array([each.estimate for each in found])
     ends = sign * np.array([(each.low, each.high) for each in found])
     low, high = ends.min(axis=1), ends.max(axis=1)
-    best = np.nanmax(mean) if np.isfinite(mean).any() else np.nan
-    rival = np.array([np.max(np.delete(high, k), initial=-np.inf) for k in range(len(arms))])
+    free = np.array([arm not in barred for arm in arms])
+    best = np.max(mean[free], initial=-np.inf, where=np.isfinite(mean[free])) if np.isfinite(mean[free]).any() else np.nan
+    rival = np.array([np.max(np.delete(high, k), initial=-np.inf, where=np.delete(free, k)) for k in range(len(arms))])
     each_estimate, each_most = best - mean, np.maximum(rival - low, 0.0)
 
     def cost(k: int, n: int) -> ArmCost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from allocator.cost import ArmCost, Cost, cost_so_far
 from allocator.decide import slices_of
@@ -72,16 +72,19 @@ def known(low: float, high: float, direction: Direction) -> Known:
     return "better" if (low > 0) == (direction == "up") else "worse"
 
 
-def cost(inputs: Inputs) -> tuple[list[CostRow], list[MethodRow]]:
-    """By arm, those held back, and all together. Where segments have weights of their own, against the best arm of each."""
+def cost(inputs: Inputs, barred: Collection[str] = ()) -> tuple[list[CostRow], list[MethodRow]]:
+    """By arm, those held back, and all together. Where segments have weights of their own, against the best arm of each.
+
+    `barred` : arms that guardrails keep from being chosen; none of them is the best.
+    """
     experiment, objective, control = inputs.experiment, inputs.experiment.objective, inputs.experiment.control
     if len(slices_of(experiment)) > 1:
         by_segment = inputs.observed_by_segment(objective)
         units = {name: [moments.n for moments in cells] for name, cells in inputs.evidence.by_segment.items()}
-        found = [cost_so_far(each, units[name], control, 0, ALPHA / len(by_segment)) for name, each in by_segment.items()]
+        found = [cost_so_far(each, units[name], control, 0, ALPHA / len(by_segment), barred) for name, each in by_segment.items()]
     else:
         observations, _ = inputs.observed(objective)
-        found = [cost_so_far(observations, [m.n for m in inputs.evidence.total], control, inputs.held_back.n, ALPHA)]
+        found = [cost_so_far(observations, [m.n for m in inputs.evidence.total], control, inputs.held_back.n, ALPHA, barred)]
     rows = [_cost([each.arms[k] for each in found], arm) for k, arm in enumerate(experiment.arm_ids) if found]
     rows += [_cost([each.held_back], control, held_back=True) for each in found if each.held_back]
     rows.append(_cost(found, None))

@@ -21,13 +21,13 @@ def make_report(inputs: Inputs, alarms: Sequence[Alarm] = ()) -> Report:
     """The report. `alarms` are those of health checks; that of the weights' lease is added."""
     experiment, weights = inputs.experiment, inputs.weights.get(None)
     rows, effect_methods = effects(inputs)
-    costs, cost_methods = cost(inputs)
     trends, trend_methods = novelties(inputs)
     parts = segments(inputs)
     alarms = [*alarms, *lease_alarms(experiment, weights, inputs.now), *health_alarms(experiment.experiment, inputs.health)]
     cautions = [*_trend_cautions(trends), *parts.cautions, *_status_cautions(inputs)]
     case = Case.of(experiment, inputs.evidence, inputs.now, weights, alarms=alarms, cautions=cautions)
     found = verdict(case)
+    costs, cost_methods = cost(inputs, case.barred)
     return Report(
         ts=inputs.now,
         verdict=_verdict(found),
@@ -40,7 +40,7 @@ def make_report(inputs: Inputs, alarms: Sequence[Alarm] = ()) -> Report:
         held_back_units=inputs.held_back.n,
         standing=weights.standing if weights else Standing(),
         alarms=[AlarmRow(check=a.check, found=a.found, repair=a.repair) for a in alarms],
-        arms=_arms(inputs),
+        arms=_arms(inputs, case),
         effects=rows,
         cost=costs,
         novelty=trends,
@@ -102,12 +102,13 @@ def _spec(inputs: Inputs) -> SpecRow:
     )
 
 
-def _arms(inputs: Inputs) -> list[ArmRow]:
+def _arms(inputs: Inputs, case: Case) -> list[ArmRow]:
+    """P(best) and expected loss are among the arms that may be chosen."""
     posteriors, weights, pending = inputs.posteriors, inputs.weights.get(None), inputs.context.pending
     ppm = {arm.id: arm.ppm for arm in weights.arms} if weights else {}
     units = [moments.n for moments in inputs.evidence.total]
     still = [0.0] * len(units) if pending is None else pending.of_arms(units)
-    intervals, loss = posteriors.interval().tolist(), posteriors.expected_loss().tolist()
+    intervals = posteriors.interval().tolist()
     return [
         ArmRow(
             id=arm,
@@ -115,13 +116,11 @@ def _arms(inputs: Inputs) -> list[ArmRow]:
             ppm=ppm.get(arm, 0),
             mean=number(mean),
             interval=None if number(mean) is None else (intervals[k][0], intervals[k][1]),
-            p_best=p_best,
-            expected_loss=number(loss[k]),
+            p_best=0.0 if arm in case.barred else case.prob_best(arm),
+            expected_loss=None if arm in case.barred else number(case.expected_loss(arm)),
             pending=still[k],
         )
-        for k, (arm, mean, p_best) in enumerate(
-            zip(posteriors.arms, posteriors.mean.tolist(), posteriors.prob_best().tolist(), strict=True)
-        )
+        for k, (arm, mean) in enumerate(zip(posteriors.arms, posteriors.mean.tolist(), strict=True))
     ]
 
 

@@ -59,3 +59,11 @@ def test_nothing_is_known_at_first():
     assert cost_so_far(few, [1, 1], "a").most == inf
     with pytest.raises(ArgumentError, match="units"):
         cost_so_far(empty, [0], "a")
+
+
+def test_an_arm_that_may_not_be_chosen_is_no_best_and_may_have_cost_less_than_nothing():
+    observations = counted({"a": (100, 1000), "b": (200, 1000), "c": (400, 1000)})
+    found = cost_so_far(observations, [1000, 1000, 1000], "a", barred={"c"})
+    assert [row.estimate for row in found.arms] == pytest.approx([100, 0, -200])
+    a, b, _ = means(observations, alpha=0.05 / 3)
+    assert [row.most for row in found.arms] == pytest.approx([1000 * (b.high - a.low), 0, 0])

@@ -56,6 +56,19 @@ def test_the_winner_is_promoted(won: Report):
     assert by["cost", "new"].direction == "down"
 
 
+def test_an_evicted_arm_is_not_the_best_however_much_it_earns():
+    breach = Breach(metric="cost", arm="bold", action="evict", version=5, ts=START * DAY_S, units=5000, estimate=0.04, bound=0.02)
+    guarded = spec(guardrails={"cost": {"tolerance": 0.01, "action": "evict"}})
+    rates = {"": (0.10, 0.15, 0.30)}
+    found = make_report(inputs_of(guarded, rates, units=5000, days=6, standing=Standing(breaches=(breach,))))
+    assert found.verdict.headline == "promote new"
+    old, new, bold = found.arms
+    assert (bold.p_best, bold.expected_loss) == (0.0, None)
+    assert new.p_best > 0.99
+    assert old.p_best + new.p_best == pytest.approx(1.0)
+    assert [row.estimate < 0 for row in found.cost] == [False, False, True, True]
+
+
 def test_the_record_is_json_and_comes_back(segmented: Report):
     """As --json prints it: no nan, no infinity, and the same record again."""
     text = orjson.dumps(segmented, default=msgspec.to_builtins)
