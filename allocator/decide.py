@@ -30,31 +30,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import msgspec
 import numpy as np
-from xxhash import xxh64_intdigest
 
 from allocator.breaches import Orders, remaining, spread, under, without
 from allocator.constraints import to_ppm
 from allocator.errors import AllocatorError
 from allocator.evidence import Evidence
 from allocator.experiment import OTHER_SEGMENT, Experiment
-from allocator.lifecycle import PUBLISHED_AS
 from allocator.moments import Moments
-from allocator.namespaces import seed_of
 from allocator.policies import Choice, Context, Policy, Verdict, chosen, per_segment, policy_of
 from allocator.posterior import Posteriors
 from allocator.promotion import promoted
+from allocator.publication import differ, publication
 from allocator.quadrature import FloatArray
 from allocator.readout import ArmState, arm_states
 from allocator.sample_ratio import sample_ratio_clean
-from allocator.schedule import closed
 from allocator.stages import Step, next_standing
 from allocator.standing import Standing
 from allocator.steps import Path, Ppm, constrain, making_room, start_of
-from allocator.weights import PPM, Gate, Holdback, Layer, WeightedArm, Weights
+from allocator.weights import PPM, Weights
 
 __all__ = ["Decision", "decide", "decide_all", "renew_at", "slices_of", "spec_hash"]
 
@@ -215,10 +212,20 @@ class _Case:
         made = self._made(found, origin)
         path, choice = made.path, made.choice
         told = self._told(path.reason)
-        reason = f"{self.ramp.reason}; {told}" if self.ramp.moved else told
         steps = {name: spread(ppm, self.experiment.arm_ids, experiment.arm_ids) for name, ppm in path.steps.items()}
-        weights = _weights(experiment, segment, steps[next(reversed(steps))], path.enrolled, reason, self, previous, self.now)
-        changed = previous is None or _changed(previous, weights)
+        weights = publication(
+            experiment,
+            segment,
+            previous,
+            self.now,
+            ppm=steps[next(reversed(steps))],
+            enrolled_ppm=self.ramp.enrolled_ppm if path.enrolled is None else path.enrolled,
+            standing=self.ramp.standing,
+            fallback=self.orders.fallback(experiment),
+            stopped=bool(self.orders.stopped_by),
+            reason=f"{self.ramp.reason}; {told}" if self.ramp.moved else told,
+        )
+        changed = previous is None or differ(previous, weights)
         due = previous is not None and self.now >= renew_at(experiment, previous)
         if due and not changed:
             weights = msgspec.structs.replace(weights, reason=f"lease renewed; {weights.reason}")
@@ -346,67 +353,3 @@ def _leader(arms: Sequence[str], objective: Posteriors) -> str:
     p = objective.prob_best()
     first = int(np.argmax(p))
     return f"{arms[first]} leads: P(best) {p[first]:.2f}"
-
-
-# -- the record ------------------------------------------------------------------------------------------------------------------
-
-
-def _weights(
-    experiment: Experiment,
-    segment: str | None,
-    ppm: Ppm,
-    enrolled: int | None,
-    reason: str,
-    case: _Case,
-    previous: Weights | None,
-    now: float,
-) -> Weights:
-    name, orders = experiment.experiment, case.orders
-    arms = zip(experiment.arms, ppm, strict=True)
-    shut = closed(experiment.schedule, now) if experiment.status in ("running", "paused") else None
-    return Weights(
-        experiment=name,
-        segment=segment,
-        version=1 if previous is None else previous.version + 1,
-        status="stopped" if orders.stopped_by else PUBLISHED_AS[experiment.status],
-        arms=tuple(WeightedArm(arm.id, share, _seed(name, "arm", arm.id), arm.params) for arm, share in arms),
-        enrolment=Gate(0 if shut else case.ramp.enrolled_ppm if enrolled is None else enrolled, _seed(name, "enrolment")),
-        holdback=Holdback(round(experiment.holdback * PPM), _seed(name, "holdback"), experiment.control),
-        valid_until=now + experiment.lease_s,
-        fallback=orders.fallback(experiment),
-        policy=experiment.policy.name,
-        reason=f"{shut}; {reason}" if shut else reason,
-        spec_hash=spec_hash(experiment),
-        ts=now,
-        standing=case.ramp.standing if segment is None else Standing(),
-        namespace=_layer(experiment),
-        eligibility=experiment.eligibility,
-        segment_rule=experiment.segment_rule,
-    )
-
-
-def _layer(experiment: Experiment) -> Layer | None:
-    namespace = experiment.namespace
-    return None if namespace is None else Layer(namespace.name, seed_of(namespace.name), namespace.places)
-
-
-@lru_cache(maxsize=100_000)
-def _seed(*names: str) -> int:
-    """32 bits of the names: no arm's seed depends on another arm. '/' is in no name, so no two lists of names look alike.
-
-    The same for every segment: a unit keeps its arm where the segment's weights allow it.
-    """
-    return xxh64_intdigest("/".join(names).encode()) & 0xFFFF_FFFF
-
-
-def _changed(previous: Weights, weights: Weights) -> bool:
-    """Whether routers would act on `weights` otherwise than on `previous`, or the spec behind them or what stands is another."""
-    return (
-        weights.arms != previous.arms
-        or weights.status != previous.status
-        or weights.enrolment != previous.enrolment
-        or weights.holdback != previous.holdback
-        or weights.fallback != previous.fallback
-        or weights.spec_hash != previous.spec_hash
-        or weights.standing != previous.standing
-    )

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from scipy import stats
 
-from allocator.decide import _seed, decide
+from allocator.decide import decide
 from allocator.errors import SpecErrors
 from allocator.experiment import Experiment
 from allocator.lifecycle import revise
 from allocator.namespaces import conflicts, conflicts_among, free, holdings, place, seed_of, written
+from allocator.publication import _seed
 from allocator.spec import load_experiment
 
 UNITS = 20_000
