@@ -1,7 +1,7 @@
 """Measures this worker, beside what it is compared with.
 
     make bench                             or     python -m tests.bench [speed] [--units N] [--repeat N] [--only WHO …]
-    make bench ARGS=restart                       python -m tests.bench restart|latency|cost|bounded|quadrature|decide|simulate
+    make bench ARGS=restart                       python -m tests.bench BENCH, one of those below
     python -m tests.bench COMMAND --help          what is measured, and how
 
 speed    the reference job by this worker and its peers: bare aiokafka, Kafka Streams, quixstreams, Faust
@@ -9,6 +9,7 @@ restart  restoring, stopping and being killed with a large state; what an idle w
 latency  from a reward sent to the weights in a router that contain it
 cost     what an event costs with more experiments, metrics and partitions
 bounded  memory, disk and /ready over ten million units
+experiments  a hundred experiments at 20 000 events/s: how old is what routers know
 quadrature  what P(best) costs beside Monte Carlo, and how exact it is; needs no broker
 decide   what a decision costs by arms, metrics, segments and policy; needs no broker
 simulate the simulator beside loops over river's and obp's Thompson sampling; needs no broker
@@ -28,7 +29,7 @@ import sys
 from types import FrameType
 
 from deploy.kafka.broker import BrokerError
-from tests.bench import bounded, cost, decide, latency, quadrature, restart, simulate, speed
+from tests.bench import bounded, cost, decide, experiments, latency, quadrature, restart, simulate, speed
 from tests.bench.report import progress
 
 BENCHES = {
@@ -37,6 +38,7 @@ BENCHES = {
     "latency": latency,
     "cost": cost,
     "bounded": bounded,
+    "experiments": experiments,
     "quadrature": quadrature,
     "decide": decide,
     "simulate": simulate,

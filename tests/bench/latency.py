@@ -39,7 +39,7 @@ from rich.table import Table
 
 from allocator.weights import Weights
 from streams.partitioning import partitions_of
-from streams.records import COUNTERS, Partial
+from streams.records import COUNTERS
 from streams.router import Router
 from streams.topics import Topics
 from tests.bench.following import following
@@ -50,12 +50,27 @@ from tests.bench.worker import TimedWorker
 from tests.reference import ARMS, PARTITIONS
 from tests.sources import make_topics
 
-__all__ = ["Found", "Seen", "add_options", "latencies", "main", "until_counted"]
+__all__ = [
+    "Found",
+    "Load",
+    "Seen",
+    "add_options",
+    "latencies",
+    "main",
+    "measure",
+    "metric_name",
+    "missing",
+    "newest_ages",
+    "table",
+    "until_counted",
+]
 
 RATE, SECONDS, WARM_UP_S, EXPERIMENTS = 10_000, 30.0, 5.0, 10
 TICK_S = 0.005
 REWARD_AFTER_S = 1.0
 ALL_SEEN_TIMEOUT_S = 30.0
+STEPS = 1000
+"""Values that a reward of a value metric may have."""
 P99_MS_MAX = 250.0
 
 Slot = tuple[str, int]
@@ -78,6 +93,15 @@ class Seen:
     """The most the sender was behind."""
 
 
+class Counted(msgspec.Struct):
+    """The part of a partial that is looked at."""
+
+    experiment: str
+    partition: int
+    seq: int
+    counters: dict[str, int] = {}
+
+
 class Found(msgspec.Struct, kw_only=True):
     """What was measured, milliseconds."""
 
@@ -92,6 +116,9 @@ class Found(msgspec.Struct, kw_only=True):
     p95_ms: float
     p99_ms: float
     max_ms: float
+    newest_p50_ms: float
+    newest_p99_ms: float
+    """Of the newest reward in each weights."""
     worker_cpu_share: float
     """Of one core."""
     publications_per_s: float
@@ -110,14 +137,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> bool:
     """Run the load and print the percentiles. Whether every reward was seen in weights."""
     before = machine()
+    load = Load.of(options.rate, options.warm_up + options.seconds + REWARD_AFTER_S, options.experiments)
     with stage(options.bootstrap) as on:
         make_topics(on.bootstrap, Topics(on.prefix), PARTITIONS, _specs(options.experiments, options.publish_interval))
         worker = TimedWorker(on.bootstrap, on.prefix, on.directory / "worker")
         with worker.running():
-            found = asyncio.run(_measure(on, worker, options))
+            found = asyncio.run(measure(on, worker, load, options.warm_up))
             worker.stop()
     title = f"Reward sent → weights in a router, {options.rate:,} events/s, publish_interval {options.publish_interval}"
-    publish({"bench": "latency", "found": found, **before}, [_table(found, title)], [_verdict(found)], as_json=options.json)
+    publish({"bench": "latency", "found": found, **before}, [table(found, title)], [_verdict(found)], as_json=options.json)
     return found.missing == 0
 
 
@@ -127,12 +155,13 @@ def _specs(experiments: int, publish_interval: str) -> list[dict[str, Any]]:
     return [{"experiment": f"exp-{e}", **spec, "constraints": constraints} for e in range(experiments)]
 
 
-async def _measure(on: Stage, worker: TimedWorker, options: argparse.Namespace) -> Found:
-    """Send, watch, and wait until everything was seen."""
+async def measure(on: Stage, worker: TimedWorker, load: Load, warm_up_s: float) -> Found:
+    """Send, watch, and wait until everything was seen. Of the weights those of whole experiments are looked at."""
     seen, over, news = Seen(), threading.Event(), asyncio.Event()
-    load = Load.of(options.rate, options.warm_up + options.seconds + REWARD_AFTER_S, options.experiments)
 
     def take(weights: Weights) -> None:
+        if weights.segment is not None:
+            return
         seen.weights[weights.experiment].append((time.monotonic(), weights.inputs))
         news.set()
 
@@ -141,7 +170,7 @@ async def _measure(on: Stage, worker: TimedWorker, options: argparse.Namespace) 
         router.on_update.append(take)
         watcher.start()
         try:
-            progress.print(f"{options.rate:,} events/s for {options.warm_up + options.seconds:g} s …")
+            progress.print(f"{load.per_s * (1 + load.metrics):,} events/s for {len(load.units) / load.per_s:g} s …")
             began, cpu = time.monotonic(), cpu_s(worker.pid())
             await _send(on, seen, load, began)
             ended, cpu = time.monotonic(), cpu_s(worker.pid()) - cpu
@@ -149,20 +178,22 @@ async def _measure(on: Stage, worker: TimedWorker, options: argparse.Namespace) 
         finally:
             over.set()
             watcher.join()
-    since = began + options.warm_up + REWARD_AFTER_S
-    waited, missing = latencies(seen, since)
-    partials = _percentiles(until_counted(seen, since))
+    since = began + warm_up_s + REWARD_AFTER_S
+    waited = latencies(seen, since)
+    partials, newest = _percentiles(until_counted(seen, since)), _percentiles(newest_ages(seen, since))
     publications = sum(began <= at <= ended for of_one in seen.weights.values() for at, _ in of_one)
     percentiles = _percentiles(waited)
     return Found(
         rewards=len(waited),
         partial_p50_ms=partials[49],
         partial_p99_ms=partials[98],
-        missing=missing,
-        events_per_s=2 * len(waited) / (ended - since),
+        missing=missing(seen),
+        events_per_s=len(waited) * (1 + load.metrics) / load.metrics / (ended - since),
         p50_ms=percentiles[49],
         p95_ms=percentiles[94],
         p99_ms=percentiles[98],
+        newest_p50_ms=newest[49],
+        newest_p99_ms=newest[98],
         max_ms=1000 * max(waited, default=float("inf")),
         worker_cpu_share=cpu / (ended - began),
         publications_per_s=publications / (ended - began),
@@ -172,34 +203,55 @@ async def _measure(on: Stage, worker: TimedWorker, options: argparse.Namespace) 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent: one unit after another, with its experiment, its arm and its partition; `per_s` units a second."""
+    """What is sent: one unit after another, with its experiment, its arm and its partition; `per_s` units a second.
+
+    A unit has one exposure and a reward of every metric. Without segments its exposure names none.
+    """
 
     units: list[str]
     experiments: list[str]
     arms: list[str]
     partitions: list[int]
     per_s: int
+    metrics: int = 1
+    segments: int = 0
 
     @classmethod
-    def of(cls, rate: int, seconds: float, experiments: int) -> Load:
-        """Units for so many seconds, each of two events."""
-        per_s = rate // 2
+    def of(cls, rate: int, seconds: float, experiments: int, metrics: int = 1, segments: int = 0) -> Load:
+        """Units for so many seconds, all their events together at that rate."""
+        per_s = rate // (1 + metrics)
         units = [f"u-{i:09d}" for i in range(int(seconds * per_s))]
         placed = partitions_of([unit.encode() for unit in units], PARTITIONS).tolist()
         names = [f"exp-{i % experiments}" for i in range(len(units))]
         arms = [ARMS[i // experiments % len(ARMS)] for i in range(len(units))]
-        return cls(units, names, arms, placed, per_s)
+        return cls(units, names, arms, placed, per_s, metrics, segments)
 
     def exposure(self, i: int, ts: float) -> bytes:
         """The record of unit i."""
         record = {"experiment": self.experiments[i], "unit": self.units[i], "arm": self.arms[i], "propensity": 0.25, "ts": ts}
+        if self.segments:
+            record["segment"] = f"segment-{_mixed(i) % self.segments}"
         return orjson.dumps({**record, "exposure_id": f"x-{i}"})
 
-    def reward(self, i: int, ts: float) -> bytes:
-        """0 or 1 without regard to the arm."""
-        value = i * 2_654_435_761 >> 20 & 1
-        record = {"experiment": self.experiments[i], "unit": self.units[i], "metric": "thumbs_up", "value": value, "ts": ts}
-        return orjson.dumps({**record, "reward_id": f"r-{i}"})
+    def rewards(self, i: int, ts: float) -> list[bytes]:
+        """0 or 1, or of the further metrics a value, without regard to the arm."""
+        record = {"experiment": self.experiments[i], "unit": self.units[i], "ts": ts}
+        return [
+            orjson.dumps(
+                {**record, "metric": metric_name(j), "value": _mixed(i + j) % (STEPS if j else 2), "reward_id": f"r-{i}-{j}"}
+            )
+            for j in range(self.metrics)
+        ]
+
+
+def metric_name(j: int) -> str:
+    """Of the metric in that place."""
+    return f"value-{j}" if j else "thumbs_up"
+
+
+def _mixed(i: int) -> int:
+    """Multiplicative hashing (Knuth): close numbers become ones that have nothing to do with each other."""
+    return i * 2_654_435_761 >> 20 & 0xFFF
 
 
 async def _send(on: Stage, seen: Seen, load: Load, began: float) -> None:
@@ -215,14 +267,16 @@ async def _send(on: Stage, seen: Seen, load: Load, began: float) -> None:
             seen.sender_late_s = max(seen.sender_late_s, time.monotonic() - due)
         producer.produce(topics.exposures, load.exposure(i, epoch + due), unit, partition=load.partitions[i])
         if (of := i - behind) >= 0:
-            seen.sent[load.experiments[of], load.partitions[of]].append(due)
-            producer.produce(topics.rewards, load.reward(of, epoch + due), load.units[of], partition=load.partitions[of])
+            at = seen.sent[load.experiments[of], load.partitions[of]]
+            for reward in load.rewards(of, epoch + due):
+                at.append(due)
+                producer.produce(topics.rewards, reward, load.units[of], partition=load.partitions[of])
     assert await asyncio.to_thread(producer.flush, 60) == 0, "not every event was delivered"
 
 
 def _watch_partials(on: Stage, seen: Seen, over: threading.Event) -> None:
     """Note how many rewards each partial has counted."""
-    decode = msgspec.json.Decoder(Partial).decode
+    decode = msgspec.json.Decoder(Counted).decode
     with following(on.bootstrap, Topics(on.prefix).partials) as consumer:
         while not over.is_set():
             message = consumer.poll(0.2)
@@ -239,24 +293,47 @@ async def _until_all_seen(seen: Seen, news: asyncio.Event) -> None:
     """Return when some weights contain the last reward, or when they should have."""
     with suppress(TimeoutError):
         async with asyncio.timeout(ALL_SEEN_TIMEOUT_S):
-            while latencies(seen, since=0.0)[1]:
+            while missing(seen):
                 news.clear()
                 await news.wait()
 
 
-def latencies(seen: Seen, since: float) -> tuple[list[float], int]:
-    """Seconds that each reward due at `since` or later took, and how many of all rewards are in no weights."""
+def latencies(seen: Seen, since: float) -> list[float]:
+    """Seconds that each reward due at `since` or later took; those in no weights left out."""
     waited: list[float] = []
-    missing = 0
     for (experiment, partition), due in seen.sent.items():
-        published = seen.weights.get(experiment, [])
         taken = 0
-        for at, inputs in published:
+        for at, inputs in seen.weights.get(experiment, []):
             contained = _contained(seen.counted.get((experiment, partition), []), inputs.get(str(partition), 0))
             waited.extend(at - sent for sent in due[taken:contained] if sent >= since)
             taken = max(taken, contained)
-        missing += len(due) - taken
-    return waited, missing
+    return waited
+
+
+def missing(seen: Seen) -> int:
+    """Rewards that no weights contain."""
+    found = 0
+    for (experiment, partition), due in seen.sent.items():
+        inputs = [inputs.get(str(partition), 0) for _, inputs in seen.weights.get(experiment, [])]
+        found += len(due) - _contained(seen.counted.get((experiment, partition), []), max(inputs, default=0))
+    return found
+
+
+def newest_ages(seen: Seen, since: float) -> list[float]:
+    """Of all weights, seconds since the newest of the rewards that they are the first to contain was due, `since` or later."""
+    ages: list[float] = []
+    for experiment, published in seen.weights.items():
+        partitions = {partition: due for (of, partition), due in seen.sent.items() if of == experiment}
+        taken = dict.fromkeys(partitions, 0)
+        for at, inputs in published:
+            newest = float("-inf")
+            for partition, due in partitions.items():
+                contained = _contained(seen.counted.get((experiment, partition), []), inputs.get(str(partition), 0))
+                if contained > taken[partition]:
+                    taken[partition], newest = contained, max(newest, due[contained - 1])
+            if newest >= since:
+                ages.append(at - newest)
+    return ages
 
 
 def until_counted(seen: Seen, since: float) -> list[float]:
@@ -285,7 +362,7 @@ def _verdict(found: Found) -> Verdict:
     return at_most("p99:", found.p99_ms, P99_MS_MAX, "ms")
 
 
-def _table(found: Found, title: str) -> Table:
+def table(found: Found, title: str) -> Table:
     table = new_table(title, ["what"], ["figure"])
     for what, figure in (
         ("rewards", f"{found.rewards:,}"),
@@ -296,6 +373,8 @@ def _table(found: Found, title: str) -> Table:
         ("p99, ms", f"{found.p99_ms:.0f}"),
         ("of it until the partial: p50, ms", f"{found.partial_p50_ms:.0f}"),
         ("of it until the partial: p99, ms", f"{found.partial_p99_ms:.0f}"),
+        ("of the newest reward in weights: p50, ms", f"{found.newest_p50_ms:.0f}"),
+        ("of the newest reward in weights: p99, ms", f"{found.newest_p99_ms:.0f}"),
         ("slowest, ms", f"{found.max_ms:.0f}"),
         ("worker, % of a core", f"{100 * found.worker_cpu_share:.0f}"),
         ("weights published/s", f"{found.publications_per_s:.0f}"),
