@@ -13,6 +13,7 @@ from rich.console import Console
 from streams.demo import Options
 from streams.demo.live import Screen
 from streams.demo.matrix import OutcomeMatrix
+from streams.demo.setting import Setting
 from streams.demo.stage import Follower, Stage
 from streams.demo.summary import Played, State, Summary, summarise
 from streams.records import ArmState
@@ -87,7 +88,7 @@ async def test_it_gives_up_when_counting_stands_still(monkeypatch: pytest.Monkey
 def test_the_embedded_broker_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOCATOR_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("OTHER", "x")
-    embedded = Stage(Options(), quiet())._environment()
-    real = Stage(Options(bootstrap="k:9092"), quiet())._environment()
+    embedded = Setting(None, "p", 0, quiet()).environment()
+    real = Setting("k:9092", "p", 0, quiet()).environment()
     assert ("ALLOCATOR_SECURITY_PROTOCOL" in embedded, "ALLOCATOR_SECURITY_PROTOCOL" in real) == (False, True)
     assert embedded["OTHER"] == "x"
