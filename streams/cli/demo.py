@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from streams.cli.options import Json, Prefix
-from streams.demo import RATE_DEFAULT, ROWS_DEFAULT, Options
+from streams.demo import RATE_DEFAULT, ROWS_DEFAULT, Options, Story
 from streams.topics import PREFIX
 
 __all__ = ["demo"]
@@ -23,6 +23,11 @@ def demo(
         int | None,
         typer.Option("--rows", "--requests", min=1, show_default=str(ROWS_DEFAULT), help="Requests to play."),
     ] = None,
+    scenario: Annotated[
+        Story | None,
+        typer.Option("--scenario", help="A story in a simulated world, whose truth is known, in place of outcomes."),
+    ] = None,
+    speed: Annotated[float, typer.Option("--speed", min=0.01, help="Of a scenario, in times its own.")] = 1.0,
     rate: Annotated[float, typer.Option("--rate", min=1, help="Requests a second, if the machine can.")] = RATE_DEFAULT,
     serve: Annotated[bool, typer.Option("--serve", help="Keep worker and dashboard up afterwards, until ctrl-C.")] = False,
     bootstrap: Annotated[
@@ -57,5 +62,7 @@ def demo(
         web_port=web_port,
         prefix=prefix,
         seed=seed,
+        scenario=scenario,
+        speed=speed,
     )
     raise typer.Exit(run(options))

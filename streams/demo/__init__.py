@@ -2,17 +2,21 @@
 
 The way of the demo: matrix (what each model would have answered) → traffic (what happens to each request) → player (the process
 that routes and rewards) → stage (starts everything, follows the worker) → live (what is seen meanwhile) → summary (what it came
-to) → report (how that is said).
+to) → report (how that is said). `scenarios` are plays of another kind, in simulated worlds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from streams.topics import PREFIX
 
-__all__ = ["RATE_DEFAULT", "ROWS_DEFAULT", "Options", "run"]
+__all__ = ["RATE_DEFAULT", "ROWS_DEFAULT", "Options", "Story", "run"]
+
+Story = Literal["recommender", "cohorts", "creators"]
+"""Names of `streams.demo.scenarios.SCENARIOS`, which the command's --help need not load."""
 
 ROWS_DEFAULT = 20_000
 RATE_DEFAULT = 2_000.0
@@ -33,7 +37,9 @@ class Options:
     as_json : only the summary, as JSON, on standard output.
     web_port : of the dashboard; 0 takes a free one.
     prefix : of the topics.
-    seed : of the order of requests, delays and what is sent twice.
+    seed : of the order of requests, delays and what is sent twice; of a scenario, of its people.
+    scenario : one of `streams.demo.scenarios`, in place of a matrix.
+    speed : of a scenario, in times its own, above 0; less when the worker falls behind.
     """
 
     data: Path | None = None
@@ -45,15 +51,24 @@ class Options:
     web_port: int = 0
     prefix: str = PREFIX
     seed: int = 0
+    scenario: Story | None = None
+    speed: float = 1.0
 
 
 def run(options: Options) -> int:
     """Play the demo; the exit code: 0, or 1 if the counts do not add up, or 130 when interrupted before the summary.
 
+    Of a scenario it is also 1 if something was not found out.
+
     Raises
     ------
     AllocatorError : it could not be played; the message says why and what to do.
     """
-    from streams.demo.stage import run as run_stage  # noqa: PLC0415 the command's --help is quicker without it
+    # Imported here: the command's --help is quicker without them.
+    if options.scenario is not None:
+        from streams.demo.scenarios.stage import run as run_scenario  # noqa: PLC0415
+
+        return run_scenario(options)
+    from streams.demo.stage import run as run_stage  # noqa: PLC0415
 
     return run_stage(options)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from rich.bar import Bar
 from rich.box import SIMPLE_HEAD
@@ -18,7 +18,9 @@ from allocator.weights import PPM
 from streams.demo.summary import Played, State
 from streams.records import ArmState
 
-__all__ = ["Screen", "View", "number", "per_cent", "plain_line", "render"]
+__all__ = ["BAR_WIDTH", "Screen", "View", "number", "per_cent", "plain_line", "render"]
+
+V = TypeVar("V")
 
 BAR_WIDTH = 24
 PLAIN_EVERY_S = 2.0
@@ -92,11 +94,17 @@ def plain_line(view: View) -> str:
     )
 
 
-class Screen:
-    """Shows views on a console, in the way it can show them. A context manager, so that the terminal is left as it was."""
+class Screen(Generic[V]):
+    """Shows views on a console, in the way it can show them. A context manager, so that the terminal is left as it was.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Parameters
+    ----------
+    draw : a view as a terminal shows it.
+    line : the same in one line.
+    """
+
+    def __init__(self, console: Console, draw: Callable[[V], RenderableType], line: Callable[[V], str]) -> None:
+        self._console, self._draw, self._line = console, draw, line
         self._live: Live | None = None
         self._next_line_at = float("-inf")
 
@@ -110,10 +118,10 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, view: View, now: float) -> None:
+    def show(self, view: V, now: float) -> None:
         """Draw the view, or print its line if `PLAIN_EVERY_S` have passed; `now` in seconds, never decreasing."""
         if self._live is not None:
-            self._live.update(render(view))
+            self._live.update(self._draw(view))
         elif now >= self._next_line_at:
             self._next_line_at = now + PLAIN_EVERY_S
-            self._console.print(f"  {plain_line(view)}", highlight=False, soft_wrap=True)
+            self._console.print(f"  {self._line(view)}", highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -32,7 +33,7 @@ from streams.producer import EventProducer
 from streams.records import Exposure, Reward
 from streams.router import Router
 
-__all__ = ["CORRECT", "LATENCY_MS", "Order", "Player", "PlayerOptions", "Report"]
+__all__ = ["CORRECT", "LATENCY_MS", "Order", "Player", "PlayerOptions", "Report", "obey"]
 
 CORRECT = "correct"
 LATENCY_MS = "latency_ms"
@@ -172,7 +173,13 @@ class Player:
             heapq.heappop(self._later)[2]()
 
 
-async def obey(player: Player) -> None:
+class Ordered(Protocol):
+    """Who takes orders."""
+
+    order: Order
+
+
+async def obey(player: Ordered) -> None:
     """Take the parent's orders; when there are no more, this process ends with its parent."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

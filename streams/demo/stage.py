@@ -26,7 +26,7 @@ from allocator.spec import load_experiment
 from streams.demo import ROWS_DEFAULT, Options
 from streams.demo.children import Child
 from streams.demo.following import POLL_S, follow
-from streams.demo.live import Screen, View, number
+from streams.demo.live import Screen, View, number, plain_line, render
 from streams.demo.matrix import SHIPPED, OutcomeMatrix, load_matrix
 from streams.demo.player import CORRECT, LATENCY_MS, PlayerOptions, Report
 from streams.demo.report import print_summary
@@ -129,7 +129,7 @@ class Stage:
                 "router", f"in a process of its own, plays {number(wanted)} requests, {number(options.rate)} a second wanted"
             )
             follower = Follower(matrix, wanted, name, api, worker, player)
-            with Screen(self._console) as screen:
+            with Screen(self._console, render, plain_line) as screen:
                 await follower.follow(screen, None if options.rows else PLAY_MAX_S)
                 state = await follower.settle(screen)
             summary = summarise(matrix.name, matrix.models, follower.played, state)
@@ -160,14 +160,14 @@ class Follower:
         self._api, self._worker, self._player = api, worker, player
         self._state = State()
         self._rate = 0.0
-        self._screen: Screen
+        self._screen: Screen[View]
 
-    async def follow(self, screen: Screen, limit_s: float | None) -> None:
+    async def follow(self, screen: Screen[View], limit_s: float | None) -> None:
         """Until the player is done; after `limit_s` it is told to finish. Raises what `following.follow` does."""
         self._screen = screen
         await follow(self._worker, self._player, self, limit_s)
 
-    async def settle(self, screen: Screen) -> State:
+    async def settle(self, screen: Screen[View]) -> State:
         """The worker's state once everything sent is counted, or once nothing more has been for `SETTLE_WAIT_S`."""
         counted, deadline = -1, 0.0
         while True:
@@ -199,6 +199,6 @@ class Follower:
         """See `following.Watched`."""
         return self.played.requests, sum(self._state.counters.values())
 
-    async def _look(self, screen: Screen) -> None:
+    async def _look(self, screen: Screen[View]) -> None:
         self._state = await self._api.state(self._experiment) or self._state
         screen.show(View(self._models, self._wanted, self.played, self._rate, self._state), time.monotonic())

@@ -66,7 +66,7 @@ def test_a_narrow_terminal_keeps_every_model() -> None:
 
 def test_elsewhere_a_line_every_two_seconds() -> None:
     made, out = console(terminal=False)
-    with Screen(made) as screen:
+    with Screen(made, render, plain_line) as screen:
         for tenth in range(50):
             screen.show(VIEW, now=tenth / 10)
     lines = out.getvalue().replace("\xa0", " ").splitlines()
@@ -75,7 +75,7 @@ def test_elsewhere_a_line_every_two_seconds() -> None:
 
 def test_a_terminal_is_left_with_its_cursor() -> None:
     made, out = console(terminal=True)
-    with Screen(made) as screen:
+    with Screen(made, render, plain_line) as screen:
         screen.show(VIEW, now=0.0)
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert out.getvalue().rindex(show) > out.getvalue().rindex(hide)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from streams.demo import Options
-from streams.demo.live import Screen
+from streams.demo.live import Screen, plain_line, render
 from streams.demo.matrix import OutcomeMatrix
 from streams.demo.setting import Setting
 from streams.demo.stage import Follower, Stage
@@ -68,7 +68,7 @@ async def settled(monkeypatch: pytest.MonkeyPatch, *states: State | None) -> Sta
     child: Any = FakeChild()
     follower = Follower(MATRIX, 2, "m", api, child, child)
     follower.played = PLAYED
-    with Screen(quiet()) as screen:
+    with Screen(quiet(), render, plain_line) as screen:
         return await follower.settle(screen)
 
 

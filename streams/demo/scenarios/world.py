@@ -53,7 +53,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One unit: when it comes, in days since the beginning, its segment, its luck by metric, and after how long its rewards come."""
+    """One unit: when it comes, in days since the beginning, its segment, its luck by metric, how long its rewards take."""
 
     number: int
     day: float
@@ -72,7 +72,7 @@ class World:
     segments : their shares of the people, sum 1.
     people : how many come, evenly over `days`.
     days : how long it lasts.
-    fade_days : in which what is new loses all but 1/e of its charm.
+    fade_days : in which what is new loses all but 1/e of its charm; infinite: it keeps it.
     delay_days : mean of the exponential time from an exposure to its rewards; none is longer than `DELAYS_MAX` times that.
     """
 
@@ -88,7 +88,8 @@ class World:
     def mean(self, metric: str, arm: str, segment: str, day: float) -> float:
         """Of the metric, of a person of the segment who is served the arm on that day."""
         truth = self.metrics[metric]
-        lift = truth.lift.get(arm, {}).get(segment, 0.0) + truth.novelty.get(arm, 0.0) * math.exp(-day / self.fade_days)
+        charm = 0.0 if math.isinf(day) else math.exp(-day / self.fade_days)
+        lift = truth.lift.get(arm, {}).get(segment, 0.0) + truth.novelty.get(arm, 0.0) * charm
         return truth.base[segment] * (1.0 + lift)
 
     def average(self, metric: str, arm: str, segment: str | None = None, day: float | None = None) -> float:
@@ -97,9 +98,9 @@ class World:
             return sum(share * self.average(metric, arm, name, day) for name, share in self.segments.items())
         if day is not None:
             return self.mean(metric, arm, segment, day)
-        lasting = self.mean(metric, arm, segment, math.inf)
         if math.isinf(self.fade_days):
-            return lasting
+            return self.mean(metric, arm, segment, 0.0)
+        lasting = self.mean(metric, arm, segment, math.inf)
         share = self.fade_days / self.days * (1.0 - math.exp(-self.days / self.fade_days))
         return lasting + share * (self.mean(metric, arm, segment, 0.0) - lasting)
 
