@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import add, sub
 
+import msgspec
+
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.holdback import Cohorts
 from allocator.moments import Moments
 from allocator.versions import VersionTable
-from streams.records import COUNTERS, Partial
+from streams.records import COUNTERS, Cell, Partial
 
 __all__ = ["Totals"]
 
@@ -55,18 +57,22 @@ class Totals:
             self._read_until.pop(partition, None)
             for known in [known for known in self._newest if known[0] == partition]:
                 self._change(sub, self._newest.pop(known))
-        elif former is not None:
-            self._change(sub, former)
+            former = None
         self._newest[at] = partial
         if partial.period == COUNTERS:
             self._read_until[partition] = partial.read_until
         self.event_ts = max(self.event_ts, partial.event_ts)
-        self._change(add, partial)
+        if former is None:
+            self._change(add, partial)
+        else:  # most cells of a partial are as they were
+            gone, come = _apart(former, partial)
+            self._change(sub, gone)
+            self._change(add, come)
         return True
 
     def _change(self, operation: Callable[[int, int], int], partial: Partial) -> None:
         for cell in partial.cells:
-            key = (cell.segment, cell.arm, cell.holdback)
+            key = _name(cell)
             self._cells[key] = _changed(self._cells.get(key), operation, cell.sums)
             period = (self._held_back if cell.holdback else self._periods).setdefault(partial.period, {})
             period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
@@ -141,6 +147,25 @@ class Totals:
         for (partition, _), partial in self._newest.items():
             newest[partition] = max(partial.seq, newest.get(partition, 0))
         return {str(partition): seq for partition, seq in sorted(newest.items())}
+
+
+def _apart(former: Partial, partial: Partial) -> tuple[Partial, Partial]:
+    """Both without the cells and lags in which they agree."""
+    known = {_name(cell): cell.sums for cell in former.cells}
+    same = {_name(cell) for cell in partial.cells if known.get(_name(cell)) == cell.sums}
+    gone, come = (
+        msgspec.structs.replace(
+            one,
+            cells=[cell for cell in one.cells if _name(cell) not in same],
+            lags={arm: rows for arm, rows in one.lags.items() if rows != other.lags.get(arm)},
+        )
+        for one, other in ((former, partial), (partial, former))
+    )
+    return gone, come
+
+
+def _name(cell: Cell) -> _CellKey:
+    return cell.segment, cell.arm, cell.holdback
 
 
 def _changed(known: Sequence[int] | None, operation: Callable[[int, int], int], sums: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ partitions and between a run and its replay; nothing that leaves the partition s
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ class Cells:
         self.sums: list[list[int]] = []
         self.hot: dict[int, list[int]] = {}
         self._ids: dict[CellName, int] = {}
-        self._of_period: dict[tuple[str, int], list[int]] = {}
+        self._of_period: dict[tuple[str, int], list[tuple[CellName, int]]] = {}
+        """In order of the names, so that equal sums give equal bytes."""
 
     def intern(self, name: CellName, metrics: int) -> int:
         """The cell's number; an empty cell on first sight."""
@@ -52,7 +54,7 @@ class Cells:
         cell = self._ids[name] = len(self.names)
         self.names.append(name)
         self.sums.append(sums)
-        self._of_period.setdefault((name.experiment, name.period), []).append(cell)
+        insort(self._of_period.setdefault((name.experiment, name.period), []), (name, cell))
         return cell
 
     def periods(self) -> Iterator[tuple[str, int]]:
@@ -60,9 +62,9 @@ class Cells:
         yield from self._of_period
 
     def of_period(self, experiment: str, period: int) -> list[Cell]:
-        """The wire form of one experiment's cells in one period, sorted by name, so that equal sums give equal bytes."""
-        cells = sorted((self.names[c], c) for c in self._of_period.get((experiment, period), ()))
-        return [Cell(name.segment, name.arm, name.holdback, self.sums[c]) for name, c in cells]
+        """The wire form of one experiment's cells in one period, sorted by name."""
+        sums = self.sums
+        return [Cell(name[1], name[2], name[3], sums[c]) for name, c in self._of_period.get((experiment, period), ())]
 
     def drain(self, keys: list[bytes], values: list[bytes | None]) -> set[tuple[str, int]]:
         """Append the changed cells as changelog records; returns the (experiment, period) pairs they belong to."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from allocator.delay import LAG_BINS
 from allocator.moments import Moments, layout_of
 from streams.allocate.totals import Totals
 from streams.records import COUNTERS, Cell, Partial
@@ -20,7 +21,9 @@ LENGTH = layout_of(1).length
 PARTITIONS, PERIODS = 3, (COUNTERS, 0, 1)
 
 names = st.tuples(st.sampled_from(["", "pro"]), st.sampled_from(["a", "b"]), st.booleans())
-sums = st.lists(st.integers(0, 2**70), min_size=LENGTH, max_size=LENGTH)
+# Often the same as before, as most cells of a partial are.
+sums = st.sampled_from([[k] * LENGTH for k in (0, 1, 2**70)]) | st.lists(st.integers(0, 2**70), min_size=LENGTH, max_size=LENGTH)
+lags = st.dictionaries(st.sampled_from(["a", "b"]), st.lists(st.sampled_from([[1] * LAG_BINS, [2] * LAG_BINS, []]), max_size=2))
 cells = st.dictionaries(names, sums, max_size=4)
 counters = st.dictionaries(st.sampled_from(["exposures.applied", "rewards.applied", "rewards.waiting"]), st.integers(1, 10**6))
 
@@ -45,6 +48,7 @@ def histories(draw: st.DrawFn) -> list[Partial]:
                         seq=seq,
                         epoch=epoch,
                         cells=found,
+                        lags=draw(lags) if moments else {},
                         counters={} if moments else draw(counters),
                         event_ts=float(draw(st.integers(0, 100))),
                     )
@@ -72,7 +76,10 @@ def summed(partials: list[Partial]) -> tuple[object, ...]:
         for cell in p.cells:
             into = held_back if cell.holdback else arms[cell.arm]
             into[:] = [a + b for a, b in zip(into, cell.sums, strict=True)]
-    return {arm: row for arm, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs)
+    late: Counter[tuple[str, int]] = Counter()
+    for p in newest.values():
+        late.update({(arm, j): sum(row) for arm, rows in p.lags.items() for j, row in enumerate(rows)})
+    return {arm: row for arm, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs), +late
 
 
 def read(totals: Totals) -> tuple[object, ...]:
@@ -81,7 +88,8 @@ def read(totals: Totals) -> tuple[object, ...]:
     for (_, arm, holdback), row in totals._cells.items():
         into = held_back if holdback else arms[arm]
         into[:] = [a + b for a, b in zip(into, row, strict=True)]
-    return {arm: row for arm, row in arms.items() if any(row)}, held_back, totals.counters(), totals.inputs()
+    late = Counter({(arm, j): sum(row) for arm, rows in totals._all_lags.items() for j, row in enumerate(rows)})
+    return {arm: row for arm, row in arms.items() if any(row)}, held_back, totals.counters(), totals.inputs(), +late
 
 
 @given(histories(), st.randoms(use_true_random=False))
