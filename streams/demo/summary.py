@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
+from streams.holdback import HoldbackState
 from streams.records import ArmState
 
 __all__ = ["Accuracy", "Events", "Played", "State", "Summary", "summarise"]
@@ -51,6 +52,7 @@ class State(Struct, kw_only=True):
     reason: str = ""
     arms: list[ArmState] = []
     counters: dict[str, int] = {}
+    holdback: HoldbackState | None = None
 
 
 class Accuracy(Struct, frozen=True, kw_only=True):

@@ -14,9 +14,13 @@ and the gain of all others is some .05.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from allocator.inference import EffectTable, novelty
 from streams.demo.scenarios.scenario import Finding, Found, Scenario
 from streams.demo.scenarios.world import Truth, World
 
@@ -49,13 +53,17 @@ SPEC: dict[str, Any] = {
     "policy": "per-segment",
     "enrolment": 0.1,
     "holdback": 0.1,
-    "constraints": {"floor": 0.1, "max_shift": 0.05},
-    "publish_interval": "200ms",
+    "constraints": {"floor": 0.1, "max_shift": 0.15},
+    "publish_interval": "1s",
 }
 
 
 def _judge(world: World, found: Mapping[str, Found]) -> list[Finding]:
     cohorts = found["cohorts"]
+    return [*_segments(world, cohorts), *_novelties(world, cohorts), _holdback(cohorts)]
+
+
+def _segments(world: World, cohorts: Found) -> list[Finding]:
     return [
         Finding(
             f"which recommender for {segment} listeners?",
@@ -65,6 +73,36 @@ def _judge(world: World, found: Mapping[str, Found]) -> list[Finding]:
         )
         for segment, right in (("heavy", "depth"), ("light", "breadth"))
     ]
+
+
+def _novelties(world: World, cohorts: Found) -> list[Finding]:
+    found = []
+    for row in cohorts.report.novelty:
+        first, last = (100 * world.effect("played", row.arm, "charts", day=day) for day in (0.0, math.inf))
+        table = EffectTable.of(row.ts, np.array(row.ts) - min(row.ts), row.effect, row.se)
+        low, high = (100 * end for end in novelty(table).long_run_interval)
+        found.append(
+            Finding(
+                f"does the effect of {row.arm} last?",
+                f"it fades, from {first:+.1f} points to {last:+.1f}",
+                f"{row.verdict}, to between {low:+.1f} and {high:+.1f}",
+                row.verdict == "fading" and low <= last <= high,
+            )
+        )
+    return found
+
+
+def _holdback(cohorts: Found) -> Finding:
+    """The truth is of the people as they were allocated."""
+    truth = 100 * cohorts.served.gain["played"]
+    known = None if cohorts.state.holdback is None else cohorts.state.holdback.metrics["played"].interval
+    low, high = (-math.inf, math.inf) if known is None else (100 * known[0], 100 * known[1])
+    return Finding(
+        "what has allocating gained, by the holdback?",
+        f"{truth:+.2f} points a visit",
+        f"between {low:+.2f} and {high:+.2f}",
+        math.isfinite(low) and low <= truth <= high,
+    )
 
 
 COHORTS = Scenario(

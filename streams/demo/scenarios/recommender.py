@@ -8,6 +8,7 @@ Why 60 000 people: revenue may be 1 % below control's, so .80 of the loss of 1.2
 control and the rest on the new recommender, the standard error of that excess after n people is √(16² (1/.7 + 1/.3) / n) = 35/√n:
 4.9 standard errors at 45 000 people, where the test fires at about 3.2. And the lift of .02 in add-to-cart is by then 8 standard
 errors, so that the tree, in which a cart is worth 500 of revenue, still prefers the new one: the guardrail alone is against it.
+In 60 of 60 runs of the test without Kafka it fired, after 11 500 people in the median and 45 500 at most.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _COMMON: dict[str, Any] = {
     "unit": "customer",
     "arms": [{"id": "old", "params": {"model": "r1"}}, {"id": "new", "params": {"model": "r2"}}],
     "control": "old",
-    "constraints": {"reserved": 0.3, "max_shift": 0.05},
-    "publish_interval": "200ms",
+    "constraints": {"reserved": 0.3, "max_shift": 0.1},
+    "publish_interval": "500ms",
 }
 _METRICS: dict[str, Any] = {
     "add_to_cart": {"type": "binary", "window": "1d"},
@@ -74,6 +75,12 @@ def _judge(world: World, found: Mapping[str, Found]) -> list[Finding]:
             f"its revenue is {_lift(world, 'revenue')}, and -1 % is tolerated",
             f"new has {100 * guarded.share('new'):.0f} %: {guarded.weights[None].reason}",
             guarded.share("new") == 0.0 and _evicted(guarded),
+        ),
+        Finding(
+            "carts and revenue: what does the report say?",
+            "new is out because of revenue",
+            f"{guarded.report.verdict.headline}: {guarded.report.verdict.reason}",
+            "revenue" in guarded.report.verdict.reason,
         ),
     ]
 

@@ -16,9 +16,9 @@ from streams.demo.live import number, per_cent
 from streams.demo.report import events_line
 from streams.demo.scenarios.player import Played
 from streams.demo.scenarios.scenario import Finding, Found, Scenario
-from streams.demo.summary import Events, counted_of
+from streams.demo.summary import Events, State, counted_of
 
-__all__ = ["Summary", "print_summary", "summarise"]
+__all__ = ["Summary", "events_of", "print_summary", "summarise"]
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -50,15 +50,15 @@ def summarise(scenario: Scenario, played: Played, found: Mapping[str, Found]) ->
         seconds=round(played.seconds, 3),
         findings=scenario.judge(scenario.world, found),
         experiments={name: _experiment(found[name]) for name in scenario.experiments},
-        events=events_of(played, found),
+        events=events_of(played, {name: one.state for name, one in found.items()}),
     )
 
 
-def events_of(played: Played, found: Mapping[str, Found]) -> Events:
+def events_of(played: Played, states: Mapping[str, State]) -> Events:
     """Each kind of record must be counted as often as it was sent, and each arm must have the people that it was served to."""
     outcomes: dict[str, int] = {}
-    for one in found.values():
-        for name, count in one.state.counters.items():
+    for state in states.values():
+        for name, count in state.counters.items():
             outcomes[name] = outcomes.get(name, 0) + count
     sent = {"exposures": played.exposures, "rewards": played.rewards}
     differences = [
@@ -66,9 +66,9 @@ def events_of(played: Played, found: Mapping[str, Found]) -> Events:
         for kind, number in sent.items()
         if counted_of(outcomes, kind) != number
     ]
-    for name, one in found.items():
-        units = {arm.id: arm.n for arm in one.state.arms}
-        for arm, people in one.served.arms.items():
+    for name, books in played.books.items():
+        units = {arm.id: arm.n for arm in states.get(name, State()).arms}
+        for arm, people in books.arms.items():
             if units.get(arm, 0) != people:
                 differences.append(f"{name}, {arm}: {people:,} people served, {units.get(arm, 0):,} units in its arm")
     if played.undelivered:

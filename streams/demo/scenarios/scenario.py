@@ -9,6 +9,7 @@ from typing import Any
 from allocator.weights import PPM, Weights
 from streams.demo.scenarios.world import World
 from streams.demo.summary import State
+from streams.report import Report
 
 __all__ = ["Finding", "Found", "Scenario", "Served"]
 
@@ -37,11 +38,13 @@ class Found:
     ----------
     weights : the last ones, by segment; those of the whole experiment under None.
     state : what the worker says of it.
+    report : that of `allocator report`.
     """
 
     served: Served
     weights: Mapping[str | None, Weights]
     state: State
+    report: Report
 
     def share(self, arm: str, segment: str | None = None) -> float:
         """Of the arm, in [0, 1], in the segment's own weights."""

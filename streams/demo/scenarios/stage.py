@@ -36,6 +36,7 @@ from streams.demo.setting import Setting, cancel_on_sigterm
 from streams.demo.summary import State
 from streams.demo.worker_api import WorkerApi
 from streams.experiments import apply
+from streams.report import Report, make_report
 from streams.weights_table import WeightsTable
 
 __all__ = ["run"]
@@ -45,6 +46,9 @@ SETTLE_WAIT_S = 20.0
 """How long nothing may be counted and no weights published before what is missing counts as lost."""
 AT_REST_S = 2.0
 """Weights that have not changed for so long, with everything counted, are the last: ten publish intervals."""
+
+OVER_DAYS = 2
+"""How long the world has been over, so that every window is."""
 
 _decode = msgspec.json.Decoder(Played).decode
 
@@ -101,7 +105,8 @@ class ScenarioStage:
             )
             follower = ScenarioFollower(scenario, chosen, published, api, worker, player)
             with Screen(self._console, render_scenario, line_of) as screen:
-                found = await follower.follow(screen)
+                await follower.follow(screen)
+            found = follower.found(await self._reports(connection, chosen.experiments))
             self._conclude(summarise(scenario, follower.played, found), api.url)
             if self._options.serve:
                 await setting.serve(worker, api)
@@ -117,7 +122,7 @@ class ScenarioStage:
             scenario=scenario.name,
             experiments=names,
             run=run,
-            begins_at=time.time() - (scenario.world.days + 1) * DAY_S,
+            begins_at=time.time() - (scenario.world.days + OVER_DAYS) * DAY_S,
             rate=scenario.rate * options.speed,
             seed=options.seed,
         )
@@ -129,6 +134,10 @@ class ScenarioStage:
         await topic.start()
         stack.push_async_callback(topic.stop)
         return published
+
+    async def _reports(self, connection: Connection, names: Mapping[str, str]) -> dict[str, Report]:
+        """Of every experiment, by the scenario's name for it."""
+        return {name: make_report(await read_inputs(connection, self._setting.topics, there)) for name, there in names.items()}
 
     def _conclude(self, summary: Summary, url: str) -> None:
         """Say the summary; from here on the exit code is known."""
@@ -161,8 +170,8 @@ class ScenarioFollower:
         self._states: dict[str, State] = {}
         self._screen: Screen[ScenarioView]
 
-    async def follow(self, screen: Screen[ScenarioView]) -> dict[str, Found]:
-        """What was found in each experiment, once nothing moves any more. Raises what `following.follow` does."""
+    async def follow(self, screen: Screen[ScenarioView]) -> None:
+        """Until nothing moves any more. Raises what `following.follow` does."""
         self._screen = screen
         await follow(self._worker, self._player, self)
         moved, seen = time.monotonic(), self.progress()
@@ -172,9 +181,9 @@ class ScenarioFollower:
             now = time.monotonic()
             if seen != (seen := self.progress()):
                 moved = now
-            found = self._found()
-            if now - moved > (AT_REST_S if found and events_of(self.played, found).add_up else SETTLE_WAIT_S):
-                return found
+            counted = events_of(self.played, self._states).add_up
+            if now - moved > (AT_REST_S if counted else SETTLE_WAIT_S):
+                return
             await asyncio.sleep(POLL_S)
 
     async def look(self) -> int:
@@ -202,10 +211,10 @@ class ScenarioFollower:
             found[name] = {weights.segment: weights for weights in sorted(own, key=lambda w: w.segment or "")}
         return found
 
-    def _found(self) -> dict[str, Found]:
+    def found(self, reports: Mapping[str, Report]) -> dict[str, Found]:
+        """What was found in each experiment."""
         weights = self._weights()
         return {
-            name: Found(books.served(), weights[name], self._states.get(name, State()))
+            name: Found(books.served(), weights[name], self._states[name], reports[name])
             for name, books in self.played.books.items()
-            if weights[name]
         }
