@@ -36,6 +36,7 @@ from streams.records import Decision, Partial, encode
 from streams.specs import Specs
 from streams.state import Ledger, Output
 from streams.topics import Topics
+from streams.turns import Turn
 
 __all__ = ["AllocateAgent", "AllocateSettings"]
 
@@ -110,18 +111,21 @@ class AllocateAgent:
         keys: list[bytes] = []
         values: list[bytes | None] = []
         outputs: list[Output] = []
-        applied = {topic: queue.next} if queue.batches else {}
+        read_to, turn = queue.next, Turn()  # more may come into the queue while others have their turn
+        applied = {topic: read_to} if queue.batches else {}
         for batch in queue.take(len(queue.batches)):
             self._sum(batch.payload, keys, values)
+            await turn.over()
         self._take_specs(keys, values, outputs)
         if new := {experiment.experiment for experiment in self.owned()} - self.weights.keys() - self._settled:
             await self._settle()
             self._settled |= new
-        self._caught_up = self._caught_up or self._at_end(topic, self.ledger.partition, queue.next)
+        self._caught_up = self._caught_up or self._at_end(topic, self.ledger.partition, read_to)
         now = self._clock()
-        for experiment in self.owned():
+        for experiment in list(self.owned()):
             if self._due_at(experiment) <= now and not self._behind(experiment):
                 self._decide(experiment, now, keys, values, outputs)
+                await turn.over()
         if applied or outputs:
             await self.ledger.commit(applied, keys, values, outputs)
             self._committed_at = self._clock()

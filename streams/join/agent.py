@@ -38,7 +38,7 @@ CROWDED_MAX = 20
 SWEPT_AT_REST = 5000
 """Records the sweep looks at before it lets others do something, when there are no events."""
 REASON_BYTES_MAX = 1000
-PARTIALS_PER_PUBLICATION = 8
+PARTIALS_PER_PUBLICATION = 4
 """How often partials go out in the shortest `publish_interval` of all experiments, so that they add little to it."""
 
 

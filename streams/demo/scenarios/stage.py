@@ -18,10 +18,12 @@ import msgspec
 import orjson
 from rich.console import Console
 
+from allocator.experiment import Experiment
 from allocator.spec import load_experiment
 from allocator.weights import Weights
 from streams.compacted import CompactedTopic
 from streams.connection import Connection
+from streams.decisions import read_decisions
 from streams.demo import Options
 from streams.demo.children import Child
 from streams.demo.following import POLL_S, follow
@@ -36,7 +38,8 @@ from streams.demo.setting import Setting, cancel_on_sigterm
 from streams.demo.summary import State
 from streams.demo.worker_api import WorkerApi
 from streams.experiments import apply
-from streams.report import Report, make_report
+from streams.report import Inputs, Report, make_report
+from streams.totals import read_totals
 from streams.weights_table import WeightsTable
 
 __all__ = ["run"]
@@ -88,12 +91,9 @@ class ScenarioStage:
             worker, api = await setting.worker(stack, connection, home)
             chosen = self._chosen(connection)
             published = await self._weights(stack, connection)
-            for spec in scenario.specs:
-                await apply(
-                    connection,
-                    setting.topics,
-                    load_experiment({**spec, "experiment": chosen.experiments[spec["experiment"]]}),
-                )
+            experiments = {name: self._experiment(name, there) for name, there in chosen.experiments.items()}
+            for experiment in experiments.values():
+                await apply(connection, setting.topics, experiment)
             arguments = [msgspec.json.encode(chosen).decode()]
             module = "streams.demo.scenarios.player"
             player = await stack.enter_async_context(
@@ -106,7 +106,8 @@ class ScenarioStage:
             follower = ScenarioFollower(scenario, chosen, published, api, worker, player)
             with Screen(self._console, render_scenario, line_of) as screen:
                 await follower.follow(screen)
-            found = follower.found(await self._reports(connection, chosen.experiments))
+            reports = {name: await self._report(connection, e, published) for name, e in experiments.items()}
+            found = follower.found(reports)
             self._conclude(summarise(scenario, follower.played, found), api.url)
             if self._options.serve:
                 await setting.serve(worker, api)
@@ -135,9 +136,18 @@ class ScenarioStage:
         stack.push_async_callback(topic.stop)
         return published
 
-    async def _reports(self, connection: Connection, names: Mapping[str, str]) -> dict[str, Report]:
-        """Of every experiment, by the scenario's name for it."""
-        return {name: make_report(await read_inputs(connection, self._setting.topics, there)) for name, there in names.items()}
+    def _experiment(self, name: str, there: str) -> Experiment:
+        """The scenario's experiment under the name that it has there."""
+        spec = next(spec for spec in self._scenario.specs if spec["experiment"] == name)
+        return load_experiment({**spec, "experiment": there})
+
+    async def _report(self, connection: Connection, experiment: Experiment, published: Mapping[str, Weights]) -> Report:
+        """As `allocator report` makes it."""
+        name, topics = experiment.experiment, self._setting.topics
+        totals = await read_totals(connection, topics, [name])
+        weights = [each for each in published.values() if each.experiment == name]
+        decisions = await read_decisions(connection, topics, name)
+        return make_report(Inputs.of(experiment, totals[name], weights, decisions, time.time()))
 
     def _conclude(self, summary: Summary, url: str) -> None:
         """Say the summary; from here on the exit code is known."""
