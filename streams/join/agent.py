@@ -38,8 +38,11 @@ CROWDED_MAX = 20
 SWEPT_AT_REST = 5000
 """Records the sweep looks at before it lets others do something, when there are no events."""
 REASON_BYTES_MAX = 1000
-PARTIALS_PER_PUBLICATION = 4
+PARTIALS_PER_PUBLICATION = 8
 """How often partials go out in the shortest `publish_interval` of all experiments, so that they add little to it."""
+PARTIALS_PER_PUBLICATION_MIN = 2
+PARTIALS_SHARE = 0.03
+"""Of a partition's time that may go into making partials; where it would be more, they go out less often, down to the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class JoinAgent:
         self._at_end = lambda topic, offset: at_end(topic, ledger.partition, offset)
         self._dirty: set[tuple[str, int]] = set()
         self._published_at = self._committed_at = 0.0
-        self._interval_s = settings.partials_interval_s
+        self._interval_s = self._least_s = self._most_s = settings.partials_interval_s
         self._specs_seen = -1
         self._given_up: dict[str, None] = {}
         self._warned = False
@@ -130,7 +133,9 @@ class JoinAgent:
             experiments = counted(self._specs.current)
             self.fold.set_experiments(experiments)
             shortest_s = min((experiment.publish_interval_s for experiment in experiments.values()), default=0.0)
-            self._interval_s = max(self._settings.partials_interval_s, shortest_s / PARTIALS_PER_PUBLICATION)
+            least_s = self._settings.partials_interval_s
+            self._interval_s = self._least_s = max(least_s, shortest_s / PARTIALS_PER_PUBLICATION)
+            self._most_s = max(least_s, shortest_s / PARTIALS_PER_PUBLICATION_MIN)
 
     async def _await_specs(self, chunk: Chunk) -> None:
         """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong one cannot stall everything."""
@@ -232,6 +237,7 @@ class JoinAgent:
         self, applied: Mapping[str, int], keys: list[bytes], values: list[bytes | None], others: Sequence[Output] = ()
     ) -> None:
         due = self._dirty if self._partials_due() else set()
+        began = time.perf_counter()
         outputs = [*others, *(self._partial(*pair) for pair in sorted(due))]
         started = time.perf_counter()
         await self.ledger.commit(applied, keys, values, outputs)
@@ -240,6 +246,7 @@ class JoinAgent:
         if due:
             self._dirty = set()
             self._published_at = time.monotonic()
+            self._interval_s = min(max(self._least_s, (started - began) / PARTIALS_SHARE), self._most_s)
 
     # -- partials --------------------------------------------------------------------------------------------
 

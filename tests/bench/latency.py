@@ -33,6 +33,7 @@ from statistics import quantiles
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 from confluent_kafka import Producer
 from rich.table import Table
@@ -212,6 +213,8 @@ class Load:
     experiments: list[str]
     arms: list[str]
     partitions: list[int]
+    draws: list[int]
+    """A unit's luck, of which its segment and values are made."""
     per_s: int
     metrics: int = 1
     segments: int = 0
@@ -224,13 +227,14 @@ class Load:
         placed = partitions_of([unit.encode() for unit in units], PARTITIONS).tolist()
         names = [f"exp-{i % experiments}" for i in range(len(units))]
         arms = [ARMS[i // experiments % len(ARMS)] for i in range(len(units))]
-        return cls(units, names, arms, placed, per_s, metrics, segments)
+        draws = np.random.default_rng(7).integers(0, 1 << 30, size=len(units)).tolist()
+        return cls(units, names, arms, placed, draws, per_s, metrics, segments)
 
     def exposure(self, i: int, ts: float) -> bytes:
         """The record of unit i."""
         record = {"experiment": self.experiments[i], "unit": self.units[i], "arm": self.arms[i], "propensity": 0.25, "ts": ts}
         if self.segments:
-            record["segment"] = f"segment-{_mixed(i) % self.segments}"
+            record["segment"] = f"segment-{self.draws[i] % self.segments}"
         return orjson.dumps({**record, "exposure_id": f"x-{i}"})
 
     def rewards(self, i: int, ts: float) -> list[bytes]:
@@ -238,7 +242,12 @@ class Load:
         record = {"experiment": self.experiments[i], "unit": self.units[i], "ts": ts}
         return [
             orjson.dumps(
-                {**record, "metric": metric_name(j), "value": _mixed(i + j) % (STEPS if j else 2), "reward_id": f"r-{i}-{j}"}
+                {
+                    **record,
+                    "metric": metric_name(j),
+                    "value": (self.draws[i] >> j) % (STEPS if j else 2),
+                    "reward_id": f"r-{i}-{j}",
+                }
             )
             for j in range(self.metrics)
         ]
@@ -247,11 +256,6 @@ class Load:
 def metric_name(j: int) -> str:
     """Of the metric in that place."""
     return f"value-{j}" if j else "thumbs_up"
-
-
-def _mixed(i: int) -> int:
-    """Multiplicative hashing (Knuth): close numbers become ones that have nothing to do with each other."""
-    return i * 2_654_435_761 >> 20 & 0xFFF
 
 
 async def _send(on: Stage, seen: Seen, load: Load, began: float) -> None:
