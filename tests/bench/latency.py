@@ -234,7 +234,7 @@ class Load:
         """The record of unit i."""
         record = {"experiment": self.experiments[i], "unit": self.units[i], "arm": self.arms[i], "propensity": 0.25, "ts": ts}
         if self.segments:
-            record["segment"] = f"segment-{self.draws[i] % self.segments}"
+            record["segment"] = f"segment-{(self.draws[i] >> 20) % self.segments}"
         return orjson.dumps({**record, "exposure_id": f"x-{i}"})
 
     def rewards(self, i: int, ts: float) -> list[bytes]:
