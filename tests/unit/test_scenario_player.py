@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,8 @@ class Fake:
     leased: bool = True
     asked: int = 0
 
-    def assign(self, experiment: str, unit: str, segment: str | None = None) -> Assignment:
-        assert segment is None
+    def assign(self, experiment: str, unit: str, segment: str | None, attributes: Mapping[str, Any] | None) -> Assignment:
+        assert (segment, attributes) == (None, {})
         self.asked += 1
         if not self.leased:
             return Assignment(experiment, unit, "a", 1.0, 1, False, False, None, "lease expired")

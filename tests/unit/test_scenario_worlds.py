@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import islice
 from typing import get_args
 
 import numpy as np
 import pytest
 
+from allocator.segments import segment_of
+from allocator.spec import load_experiment
 from streams.demo import Story
 from streams.demo.scenarios import SCENARIOS
 from streams.demo.scenarios.creators import best_mix
@@ -130,6 +133,15 @@ def test_cohorts_differ_and_their_novelty_is_gone_in_two_weeks() -> None:
     start, end = (world.effect("played", "breadth", "charts", day=day) for day in (0.0, 14.0))
     assert start - world.effect("played", "breadth", "charts", day=math.inf) == pytest.approx(0.09)
     assert end - world.effect("played", "breadth", "charts", day=math.inf) < 0.001
+
+
+def test_the_cut_of_the_spec_parts_people_as_the_world_does() -> None:
+    [spec] = SCENARIOS["cohorts"].specs
+    rule = load_experiment(spec).segment_rule
+    assert rule is not None
+    crowd = list(islice(SCENARIOS["cohorts"].world.crowd(seed=1), 5000))
+    assert all(segment_of(rule, person.traits) == person.segment for person in crowd)
+    assert {person.segment for person in crowd} == {"heavy", "light"}
 
 
 def test_the_best_mix_for_creators_is_on_the_frontier() -> None:

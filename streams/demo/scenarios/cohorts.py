@@ -6,6 +6,7 @@
 
 Visits that play something: .30 under control. What is new charms everybody, and has lost all but 1/e of its charm after three
 days, so that within the two weeks nearly nothing of it is left. Of the tenth that takes part, a tenth is held back on control.
+Heavy is who has played 50 songs or more in four weeks: routers are told the number, the spec's cut makes a segment of it.
 
 Why 600 000 visits: 60 000 take part, some 4000 a day. In a day an arm's effect has a standard error of about .02, and novelty
 begins at .09, so that the trend over 14 days is some 6 standard errors. The 6000 that are held back know their mean within .006,
@@ -26,6 +27,7 @@ from streams.demo.scenarios.world import Truth, World
 
 __all__ = ["COHORTS"]
 
+HEAVY_FROM = 50
 WORLD = World(
     metrics={
         "played": Truth(
@@ -39,6 +41,7 @@ WORLD = World(
     people=600_000,
     days=14.0,
     fade_days=3.0,
+    traits={"plays_28d": {"light": (0, HEAVY_FROM - 1), "heavy": (HEAVY_FROM, 400)}},
 )
 SPEC: dict[str, Any] = {
     "experiment": "cohorts",
@@ -49,10 +52,10 @@ SPEC: dict[str, Any] = {
     "control": "charts",
     "metrics": {"played": {"type": "binary", "window": "1d"}},
     "objective": "played",
-    "segments": ["heavy", "light"],
+    "segments": {"covariate": "plays_28d", "cuts": [HEAVY_FROM], "names": ["light", "heavy"]},
     "policy": "per-segment",
-    "enrolment": 0.1,
-    "holdback": 0.1,
+    "enrolment": "10%",
+    "holdback": "10%",
     "constraints": {"floor": 0.1, "max_shift": 0.15},
     "publish_interval": "1s",
 }

@@ -14,7 +14,7 @@ import asyncio
 import heapq
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -79,7 +79,9 @@ class Played(Struct, kw_only=True):
 
 
 class _Router(Protocol):
-    def assign(self, experiment: str, unit: str, segment: str | None = None) -> Assignment: ...
+    def assign(
+        self, experiment: str, unit: str, segment: str | None = None, attributes: Mapping[str, Any] | None = None
+    ) -> Assignment: ...
     def expose(self, assignment: Assignment, *, ts: float) -> object: ...
 
 
@@ -135,8 +137,9 @@ class ScenarioPlayer:
 
     def _meet(self, person: Person) -> int | None:
         """Everything a person sees; how many events that makes at most, None if a router would not say now."""
+        segment = None if person.traits else person.segment or None  # what the traits say, the router is to find
         assigned = [
-            self._router.assign(role.experiment, f"{role.prefix}{person.number}", person.segment or None) for role in self._roles
+            self._router.assign(role.experiment, f"{role.prefix}{person.number}", segment, person.traits) for role in self._roles
         ]
         if any(a.reason == "lease expired" for a in assigned):
             return None

@@ -14,7 +14,7 @@ what surrounds them: time in days, people in segments, several metrics whose eff
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,13 +53,17 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One unit: when it comes, in days since the beginning, its segment, its luck by metric, how long its rewards take."""
+    """One unit: when it comes, in days since the beginning, its segment, its luck by metric, how long its rewards take.
+
+    `traits` is what is known of it before it is assigned.
+    """
 
     number: int
     day: float
     segment: str
     luck: tuple[float, ...]
     delay_days: float
+    traits: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class World:
     people : how many come, evenly over `days`.
     days : how long it lasts.
     fade_days : in which what is new loses all but 1/e of its charm; infinite: it keeps it.
+    traits : name → segment → least and largest value, drawn evenly: what gives a person's segment away.
     delay_days : mean of the exponential time from an exposure to its rewards; none is longer than `DELAYS_MAX` times that.
     """
 
@@ -82,6 +87,7 @@ class World:
     days: float
     fade_days: float = math.inf
     delay_days: float = 0.02
+    traits: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 
     DELAYS_MAX = 5.0
 
@@ -123,9 +129,19 @@ class World:
             segments = rng.choice(len(names), size=size, p=shares)
             luck = np.stack([_luck(rng, truth, size) for truth in self.metrics.values()], axis=1)
             delays = np.minimum(rng.exponential(self.delay_days, size), self.DELAYS_MAX * self.delay_days)
-            rows = zip(segments.tolist(), luck.tolist(), delays.tolist(), strict=True)
-            for i, (segment, own, delay) in enumerate(rows, start=first):
-                yield Person(i, self.days * i / self.people, names[segment], tuple(own), delay)
+            traits = self._traits(rng, [names[segment] for segment in segments])
+            rows = zip(segments.tolist(), luck.tolist(), delays.tolist(), traits, strict=True)
+            for i, (segment, own, delay, known) in enumerate(rows, start=first):
+                yield Person(i, self.days * i / self.people, names[segment], tuple(own), delay, known)
+
+    def _traits(self, rng: np.random.Generator, segments: Sequence[str]) -> list[dict[str, int]]:
+        """One each, of people of these segments."""
+        found: list[dict[str, int]] = [{} for _ in segments]
+        for trait, ranges in self.traits.items():
+            low, high = np.array([ranges[segment] for segment in segments]).T
+            for known, value in zip(found, rng.integers(low, high + 1).tolist(), strict=True):
+                known[trait] = value
+        return found
 
 
 def _luck(rng: np.random.Generator, truth: Truth, size: int) -> FloatArray:
