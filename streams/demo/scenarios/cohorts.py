@@ -1,16 +1,17 @@
 """Two recommenders on a tenth of a music service's visits: heavy listeners like one, light ones the other, and both are new.
 
                        heavy (30 %)    light (70 %)    on the first day, both
-    depth                 +20 %           -10 %              +30 %
-    breadth               -10 %           +20 %              +30 %
+    depth                 +20 %           -10 %              +50 %
+    breadth               -10 %           +20 %              +50 %
 
-Visits that play something: .30 under control. What is new charms everybody, and has lost all but 1/e of its charm after three
-days, so that within the two weeks nearly nothing of it is left. Of the tenth that takes part, a tenth is held back on control.
-Heavy is who has played 50 songs or more in four weeks: routers are told the number, the spec's cut makes a segment of it.
+Visits that play something: .30 under control. What is new charms everybody, and has lost all but 1/e of its charm after four
+days, so that after two weeks nearly nothing of it is left. Of the tenth that takes part, a tenth is held back on control. Heavy
+is who has played 50 songs or more in four weeks: routers are told the number, the spec's cut makes a segment of it.
 
-Why 600 000 visits: 60 000 take part, some 4000 a day. In a day an arm's effect has a standard error of about .02, and novelty
-begins at .09, so that the trend over 14 days is some 6 standard errors. The 6000 that are held back know their mean within .006,
-and the gain of all others is some .05.
+Why 600 000 visits: 60 000 take part, some 4000 a day. Novelty begins at .15; in 8 runs of the same decisions without Kafka the fall
+of an effect over the two weeks was 5 to 8 standard errors, with the spec's floor of .15 for every arm, without which there are
+days on which an arm has nobody in a segment. The 6000 that are held back know their mean within .006, and the gain of all others
+is some .07.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ WORLD = World(
             "binary",
             {"heavy": 0.30, "light": 0.30},
             lift={"depth": {"heavy": 0.20, "light": -0.10}, "breadth": {"heavy": -0.10, "light": 0.20}},
-            novelty={"depth": 0.30, "breadth": 0.30},
+            novelty={"depth": 0.50, "breadth": 0.50},
         ),
     },
     segments={"heavy": 0.3, "light": 0.7},
     people=600_000,
     days=14.0,
-    fade_days=3.0,
+    fade_days=4.0,
     traits={"plays_28d": {"light": (0, HEAVY_FROM - 1), "heavy": (HEAVY_FROM, 400)}},
 )
 SPEC: dict[str, Any] = {
@@ -56,7 +57,7 @@ SPEC: dict[str, Any] = {
     "policy": "per-segment",
     "enrolment": "10%",
     "holdback": "10%",
-    "constraints": {"floor": 0.1, "max_shift": 0.15},
+    "constraints": {"floor": 0.15, "max_shift": 0.15},
     "publish_interval": "1s",
 }
 
