@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from allocator.assignment import Assignment
+from allocator.weights import PPM, Gate, Holdback, WeightedArm, Weights
 from streams.demo.player import AHEAD_MAX, Order
 from streams.demo.scenarios.player import PlayerOptions, ScenarioPlayer
 from streams.demo.scenarios.scenario import Scenario
@@ -125,6 +126,37 @@ async def test_the_books_say_what_was_served_and_what_it_gained() -> None:
         share = served.arms["b"] / sum(served.arms.values())
         assert abs(served.gain["clicked"] - 0.15 * share) < 1e-12
         assert served.gain["spent"] == 0.0
+
+
+async def test_the_books_say_on_which_day_weights_came_into_force() -> None:
+    fake = Fake()
+    player = player_of(fake)
+    player.hear(weights_of("there-one", 1))
+    await player.play(lambda _: None)
+    player.hear(weights_of("there-one", 2))
+    player.hear(weights_of("there-one", 9, segment="a"))
+    player.hear(weights_of("elsewhere", 7))
+    assert player.played.books["one"].since == {1: 0.0, 2: player.played.day}
+    assert player.played.books["two"].since == {}
+    assert player.played.day > 3.9
+
+
+def weights_of(experiment: str, version: int, segment: str | None = None) -> Weights:
+    arms = (WeightedArm("a", PPM, 1), WeightedArm("b", 0, 2))
+    return Weights(
+        experiment=experiment,
+        segment=segment,
+        version=version,
+        arms=arms,
+        enrolment=Gate(PPM, 3),
+        holdback=Holdback(0, 4, "a"),
+        valid_until=1e10,
+        fallback="a",
+        policy="fixed",
+        reason="",
+        spec_hash="",
+        ts=0.0,
+    )
 
 
 async def test_it_waits_for_the_worker_and_for_weights() -> None:

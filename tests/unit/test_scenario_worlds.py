@@ -146,8 +146,8 @@ def test_the_cut_of_the_spec_parts_people_as_the_world_does() -> None:
 
 def test_the_best_mix_for_creators_is_on_the_frontier() -> None:
     mix, world = best_mix(), SCENARIOS["creators"].world
-    free = 1 - 0.15 - 3 * 0.02  # not reserved, nor the floors of the others
-    assert mix == pytest.approx({"present": 0.15, "lively": 0.02 + 8 / 9 * free, "viral": 0.02 + free / 9, "niche": 0.02})
+    free = 1 - 0.15 - 3 * 0.05  # not reserved, nor the floors of the others
+    assert mix == pytest.approx({"present": 0.15, "lively": 0.05 + 8 / 9 * free, "viral": 0.05 + free / 9, "niche": 0.05})
     wanted = {"lively": 8 / 9, "viral": 1 / 9}
     served = sum(share * world.average("creator_satisfaction", arm) for arm, share in wanted.items())
     assert served == pytest.approx(0.98 * world.average("creator_satisfaction", "present"))

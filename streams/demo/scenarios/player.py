@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from allocator.assignment import Assignment
 from allocator.errors import AllocatorError
+from allocator.weights import Weights
 from streams.connection import Connection
 from streams.demo.player import AHEAD_MAX, REPORT_EVERY_S, TICK_S, WEIGHTS_WAIT_S, Order, obey
 from streams.demo.scenarios import SCENARIOS
@@ -57,6 +58,8 @@ class Books(Struct, kw_only=True):
     held_back: int = 0
     gain: dict[str, float]
     """By metric: what they do beyond what they would under control, in truth, summed."""
+    since: dict[int, float] = {}
+    """Version of the weights → day of the world on which the router heard of it."""
 
     def served(self) -> Served:
         """With means in the place of sums."""
@@ -102,6 +105,12 @@ class ScenarioPlayer:
         """(day, ticket, experiment, unit, values by metric)."""
         self._roles = [_Role.of(scenario.world, spec, options) for spec in scenario.specs]
         self.played.books = {role.name: role.books for role in self._roles}
+
+    def hear(self, weights: Weights) -> None:
+        """New weights are in force."""
+        for role in self._roles:
+            if role.experiment == weights.experiment and weights.segment is None:
+                role.books.since[weights.version] = self.played.day
 
     async def play(self, tell: Callable[[Played], None]) -> None:
         """Serve everybody and send all that follows from it, telling now and then how it goes."""
@@ -221,6 +230,7 @@ async def main(options: PlayerOptions) -> None:
         Router(prefix=options.prefix, connection=connection, events=events) as router,
     ):
         player = ScenarioPlayer(options, SCENARIOS[options.scenario], router, events)
+        router.on_update.append(player.hear)
         parent = asyncio.create_task(obey(player))
         async with asyncio.timeout(WEIGHTS_WAIT_S):
             for experiment in options.experiments.values():

@@ -106,7 +106,9 @@ class ScenarioStage:
             follower = ScenarioFollower(scenario, chosen, published, api, worker, player)
             with Screen(self._console, render_scenario, line_of) as screen:
                 await follower.follow(screen)
-            reports = {name: await self._report(connection, e, published) for name, e in experiments.items()}
+            reports = {
+                name: await self._report(connection, e, published, follower.published_at(name)) for name, e in experiments.items()
+            }
             found = follower.found(reports)
             self._conclude(summarise(scenario, follower.played, found), api.url)
             if self._options.serve:
@@ -141,12 +143,18 @@ class ScenarioStage:
         spec = next(spec for spec in self._scenario.specs if spec["experiment"] == name)
         return load_experiment({**spec, "experiment": there})
 
-    async def _report(self, connection: Connection, experiment: Experiment, published: Mapping[str, Weights]) -> Report:
-        """As `allocator report` makes it."""
+    async def _report(
+        self, connection: Connection, experiment: Experiment, published: Mapping[str, Weights], published_at: Mapping[int, float]
+    ) -> Report:
+        """As `allocator report` makes it, with decisions at the world's time, by version, as the events are."""
         name, topics = experiment.experiment, self._setting.topics
         totals = await read_totals(connection, topics, [name])
         weights = [each for each in published.values() if each.experiment == name]
-        decisions = await read_decisions(connection, topics, name)
+        decisions = [
+            msgspec.structs.replace(decision, ts=published_at[decision.version])
+            for decision in await read_decisions(connection, topics, name)
+            if decision.version in published_at
+        ]
         return make_report(Inputs.of(experiment, totals[name], weights, decisions, time.time()))
 
     def _conclude(self, summary: Summary, url: str) -> None:
@@ -177,6 +185,7 @@ class ScenarioFollower:
         self.played = Played()
         self._scenario, self._names, self._published = scenario, chosen.experiments, published
         self._api, self._worker, self._player = api, worker, player
+        self._begins_at = chosen.begins_at
         self._states: dict[str, State] = {}
         self._screen: Screen[ScenarioView]
 
@@ -220,6 +229,10 @@ class ScenarioFollower:
             own = [weights for weights in self._published.values() if weights.experiment == there]
             found[name] = {weights.segment: weights for weights in sorted(own, key=lambda w: w.segment or "")}
         return found
+
+    def published_at(self, name: str) -> dict[int, float]:
+        """Version of the experiment's weights → the world's time when the router heard of it, seconds since the epoch."""
+        return {version: self._begins_at + day * DAY_S for version, day in self.played.books[name].since.items()}
 
     def found(self, reports: Mapping[str, Report]) -> dict[str, Found]:
         """What was found in each experiment."""
