@@ -80,7 +80,7 @@ def _judge(world: World, found: Mapping[str, Found]) -> list[Finding]:
             "carts and revenue: what does the report say?",
             "new is out because of revenue",
             f"{guarded.report.verdict.headline}: {guarded.report.verdict.reason}",
-            guarded.report.verdict.kind == "stop" and "guardrail revenue is broken by new" in guarded.report.verdict.reason,
+            guarded.report.verdict.kind == "stop" and "new has been evicted: guardrail revenue" in guarded.report.verdict.reason,
         ),
     ]
 
