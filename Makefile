@@ -30,7 +30,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, the import rule, checked-i
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit/test_schema.py
 
-bench: $(VENV)/.installed-dev ## measure the worker beside its peers; ARGS=restart, latency, cost, bounded, decide, quadrature, simulate
+bench: $(VENV)/.installed-dev ## measure the worker beside its peers; ARGS=restart, latency, cost, bounded, experiments, decide, quadrature, simulate
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: $(VENV)/.installed-dev ## load, kills, outages and exact checks for MINUTES (5), then a report
