@@ -14,7 +14,7 @@ Nothing here writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -28,10 +28,12 @@ from allocator.overrule import kept_overruled
 from allocator.segments import change_errors
 
 __all__ = [
+    "EXPERIMENTS_MAX",
     "FIELDS",
     "PUBLISHED_AS",
     "TRANSITIONS",
     "counted",
+    "crowded",
     "differences",
     "discarded",
     "move",
@@ -39,6 +41,9 @@ __all__ = [
     "revise",
     "what_changed",
 ]
+
+EXPERIMENTS_MAX = 1000
+"""Of one prefix, archived ones left out: what one group of workers decides."""
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     "draft": frozenset({"running", "stopped", "archived"}),
@@ -185,6 +190,17 @@ def what_changed(before: Experiment, after: Experiment) -> list[tuple[str, Any, 
     """Every field that differs, as (path, before, after), revision left out; None stands for absent."""
     owned = [(name, *(msgspec.to_builtins(getattr(spec, name)) for spec in (before, after))) for name in _OWNED]
     return [(path, old, new) for path, old, new in owned if old != new] + differences(before, after)
+
+
+def crowded(wanted: Experiment, others: Iterable[Experiment]) -> list[SpecError]:
+    """What is wrong with one more experiment beside those there are."""
+    there = sum(other.status != "archived" for other in others)
+    if there < EXPERIMENTS_MAX:
+        return []
+    expected = (
+        f"at most {EXPERIMENTS_MAX} experiments not archived: archive one, or use another prefix with its own workers"
+    )
+    return [SpecError("experiment", wanted.experiment, expected)]
 
 
 def differences(before: Experiment, after: Experiment) -> list[tuple[str, Any, Any]]:

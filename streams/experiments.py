@@ -27,7 +27,7 @@ import msgspec
 
 from allocator.errors import Discards, SpecError, SpecErrors, UnknownExperiment
 from allocator.experiment import Experiment, Status
-from allocator.lifecycle import discarded, move, revise
+from allocator.lifecycle import crowded, discarded, move, revise
 from allocator.namespaces import conflicts
 from allocator.overrule import overrule
 from streams.admin import create_topics
@@ -181,8 +181,9 @@ async def change(
 
     Raises
     ------
-    SpecErrors : a change that a running experiment cannot take (see `allocator.lifecycle.revise`), or units of its namespace that
-        another experiment holds; nothing was written. If that one was applied at the same moment, both were: the error says so.
+    SpecErrors : a change that a running experiment cannot take (see `allocator.lifecycle.revise`), one experiment too many, or
+        units of its namespace that another one holds; nothing was written. If that one was applied at the same moment, both were:
+        the error says so.
     Conflict : another revision than `read` is in force, and it is not what was wanted; nothing was written.
     Discards : without `discard`, a change that would leave counted data unread; nothing was written.
     Unreachable, TopicErrors : it could not be written.
@@ -191,7 +192,8 @@ async def change(
     def make(specs: Mapping[str, Experiment]) -> Experiment:
         current = specs.get(wanted.experiment)
         revised = revise(current, wanted)
-        if revised is not current and (errors := conflicts(revised, specs.values())):
+        errors = crowded(revised, specs.values()) if current is None else []
+        if revised is not current and (errors := errors + conflicts(revised, specs.values())):
             raise SpecErrors(errors)
         if current is not None and not discard and (lost := discarded(current, revised)):
             raise Discards(wanted.experiment, lost)

@@ -12,10 +12,12 @@ from allocator import lifecycle
 from allocator.errors import ArgumentError, SpecErrors
 from allocator.experiment import Experiment, Status
 from allocator.lifecycle import (
+    EXPERIMENTS_MAX,
     FIELDS,
     PUBLISHED_AS,
     TRANSITIONS,
     counted,
+    crowded,
     differences,
     discarded,
     move,
@@ -255,3 +257,12 @@ def test_differences_name_paths() -> None:
         ("fallback", "a", "b"),
     ]
     assert differences(spec(), spec(arms=["b", "a"], control="a")) == [("arms", ["a", "b"], ["b", "a"])]
+
+
+def test_a_group_of_workers_has_a_thousand_experiments_at_most() -> None:
+    one = spec()
+    assert crowded(one, [one] * (EXPERIMENTS_MAX - 1)) == []
+    (error,) = crowded(one, [one] * EXPERIMENTS_MAX)
+    assert "at most 1000 experiments" in str(error)
+    put_away = msgspec.structs.replace(one, status="archived")
+    assert crowded(one, [put_away, *[one] * (EXPERIMENTS_MAX - 1)]) == []
