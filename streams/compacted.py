@@ -14,7 +14,7 @@ from allocator.errors import TopicError
 from streams.clients import ANSWER_TIMEOUT_S, UNREACHABLE, Unreachable, started
 from streams.connection import Connection
 
-__all__ = ["CompactedTopic", "read_compacted"]
+__all__ = ["CompactedTopic", "read_compacted", "settled"]
 
 log = logging.getLogger(__name__)
 
@@ -152,3 +152,17 @@ async def read_compacted(connection: Connection, topic: str) -> dict[bytes | Non
     await reader.read_to_end()
     await reader.stop()
     return newest
+
+
+async def settled(connection: Connection, topic: str) -> None:
+    """Return once every transaction that is on the topic now has ended, so that whoever reads next sees what was committed.
+
+    The broker answers a commit before it writes the transaction's markers; a reader at that moment is not given its records.
+    Raises Unreachable, TopicError.
+    """
+    reader = CompactedTopic(connection, topic, lambda _: None, newest=0)
+    await reader.start()
+    try:
+        await reader.settle()
+    finally:
+        await reader.stop()

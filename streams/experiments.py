@@ -11,6 +11,7 @@ A spec is written only if the one in force is the one that was read
 3. Compare: another revision in force than the one that the change was made from is a conflict, unless nothing is to change.
 4. Send the spec and, for the record, the change to `streams.changes`, in one transaction.
 5. Commit. Who was fenced in 4 or 5 has written nothing, and starts again at 1: 3 tells whether there is a conflict.
+6. Wait until the change can be read.
 
 The broker carried by librdkafka fences nobody: there two writers at once may both win, the last one for good.
 """
@@ -33,7 +34,7 @@ from allocator.overrule import overrule
 from streams.admin import create_topics
 from streams.changes import Author, conflict, spec_producer, write_change
 from streams.clients import admin_client, started
-from streams.compacted import CompactedTopic
+from streams.compacted import CompactedTopic, settled
 from streams.connection import Connection
 from streams.own_policies import load_spec
 from streams.topics import Topics
@@ -275,7 +276,7 @@ async def _compare_and_set(
     *,
     compare: bool,
 ) -> tuple[Experiment | None, Experiment]:
-    """Steps 1 to 5 of the module's docstring, as often as another writer comes in between. `make` is given all specs by name."""
+    """Steps 1 to 6 of the module's docstring, as often as another writer comes in between. `make` is given all specs by name."""
     for attempt in range(ATTEMPTS):
         if attempt:
             await asyncio.sleep(random.uniform(0.0, PAUSE_S * attempt))
@@ -290,6 +291,7 @@ async def _compare_and_set(
             if compare and revision != read:
                 raise await conflict(connection, topics, name, read, revision)
             if await write_change(producer, topics, current, after, author):
+                await asyncio.gather(settled(connection, topics.experiments), settled(connection, topics.changes))
                 return current, after
     raise await conflict(connection, topics, name, read or 0, revision)
 
