@@ -33,7 +33,7 @@ from allocator.namespaces import conflicts
 from allocator.overrule import overrule
 from streams.admin import create_topics
 from streams.changes import Author, conflict, spec_producer, write_change
-from streams.clients import admin_client, started
+from streams.clients import Unreachable, admin_client, started
 from streams.compacted import CompactedTopic, settled
 from streams.connection import Connection
 from streams.own_policies import load_spec
@@ -291,9 +291,17 @@ async def _compare_and_set(
             if compare and revision != read:
                 raise await conflict(connection, topics, name, read, revision)
             if await write_change(producer, topics, current, after, author):
-                await asyncio.gather(settled(connection, topics.experiments), settled(connection, topics.changes))
+                await _until_readable(connection, topics)
                 return current, after
     raise await conflict(connection, topics, name, read or 0, revision)
+
+
+async def _until_readable(connection: Connection, topics: Topics) -> None:
+    """Step 6. The change is written by now, so an outage is no failure of it."""
+    try:
+        await asyncio.gather(settled(connection, topics.experiments), settled(connection, topics.changes))
+    except Unreachable as error:
+        log.warning("the change was written, but whether it can be read already is not known: %s", error)
 
 
 async def _ensure_topics(connection: Connection, topics: Topics) -> None:
