@@ -197,9 +197,7 @@ def crowded(wanted: Experiment, others: Iterable[Experiment]) -> list[SpecError]
     there = sum(other.status != "archived" for other in others)
     if there < EXPERIMENTS_MAX:
         return []
-    expected = (
-        f"at most {EXPERIMENTS_MAX} experiments not archived: archive one, or use another prefix with its own workers"
-    )
+    expected = f"at most {EXPERIMENTS_MAX} experiments not archived: archive one, or use another prefix with its own workers"
     return [SpecError("experiment", wanted.experiment, expected)]
 
 
