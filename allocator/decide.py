@@ -53,7 +53,7 @@ from allocator.standing import Standing
 from allocator.steps import Path, Ppm, constrain, making_room, start_of
 from allocator.weights import PPM, Weights
 
-__all__ = ["Decision", "decide", "decide_all", "renew_at", "slices_of", "spec_hash"]
+__all__ = ["Decision", "decide", "decide_all", "renew_at", "slices_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,6 @@ def slices_of(experiment: Experiment) -> tuple[str | None, ...]:
 def renew_at(experiment: Experiment, previous: Weights) -> float:
     """When unchanged weights are published again: a third of the lease after they were, which leaves two tries."""
     return previous.valid_until - experiment.lease_s * 2 / 3
-
-
-def spec_hash(experiment: Experiment) -> str:
-    """16 hex digits of the spec as it is but for status, promoted arm and revision; found once an experiment object."""
-    return experiment.spec_hash
 
 
 @dataclass(slots=True)

@@ -10,9 +10,11 @@ from itertools import count
 from typing import Any, TypeVar
 
 import httpx
+from typer.testing import CliRunner
 
 from allocator.experiment import Experiment
 from allocator.spec import load_experiment
+from streams.cli import app
 from streams.connection import Connection
 from streams.experiments import apply
 from streams.producer import EventProducer
@@ -21,7 +23,7 @@ from streams.topics import Topics
 from tests.waiting import until
 from tests.workers import WorkerProcess, read_topic
 
-__all__ = ["PREFIX", "UNITS", "Loop", "spec", "within"]
+__all__ = ["PREFIX", "UNITS", "Loop", "command", "spec", "within"]
 
 TIMEOUT_S = 120.0
 PREFIX = "loop"
@@ -36,6 +38,14 @@ _NAMES = count(1)
 async def within(awaitable: Awaitable[T]) -> T:
     """It, or TimeoutError."""
     return await asyncio.wait_for(awaitable, TIMEOUT_S)
+
+
+async def command(bootstrap: str, prefix: str, *arguments: str) -> str:
+    """What the command printed, which did not fail."""
+    environment = {"ALLOCATOR_BOOTSTRAP": bootstrap, "ALLOCATOR_PREFIX": prefix, "NO_COLOR": "1", "COLUMNS": "200"}
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def spec(**changes: Any) -> Experiment:

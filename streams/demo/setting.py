@@ -3,28 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
 
 from streams.clients import admin_client, started
 from streams.connection import Connection
+from streams.demo import Options
 from streams.demo.children import Child
 from streams.demo.worker_api import WorkerApi
 from streams.embedded import LIMITS, EmbeddedBroker
 from streams.ports import free_port
 from streams.topics import Topics
 
-__all__ = ["Setting", "cancel_on_sigterm"]
+__all__ = ["Play", "Setting", "cancel_on_sigterm", "play_out"]
+
+INTERRUPTED = 130
 
 READY_WAIT_S = 120.0
+
+
+class Play(Protocol):
+    """One play. `exit_code` is None until the summary is out."""
+
+    exit_code: int | None
+
+    async def play(self) -> None:
+        """All of it."""
+
+
+def play_out(make: Callable[[Options, Console], Play], options: Options) -> int:
+    """Make a play and play it; its exit code, or 130 if it was interrupted before its summary was out."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs as errors what it then raises or retries
+    out = Console(highlight=False)
+    screen = Console(highlight=False, stderr=True, quiet=not sys.stderr.isatty()) if options.as_json else out
+    stage = make(options, screen)
+    try:
+        asyncio.run(stage.play())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if stage.exit_code is None:
+            screen.print("Stopped.")
+    return INTERRUPTED if stage.exit_code is None else stage.exit_code
 
 
 class Setting:

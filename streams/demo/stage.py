@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -30,7 +29,7 @@ from streams.demo.live import Screen, View, number, plain_line, render
 from streams.demo.matrix import SHIPPED, OutcomeMatrix, load_matrix
 from streams.demo.player import CORRECT, LATENCY_MS, PlayerOptions, Report
 from streams.demo.report import print_summary
-from streams.demo.setting import Setting, cancel_on_sigterm
+from streams.demo.setting import Setting, cancel_on_sigterm, play_out
 from streams.demo.summary import Played, State, Summary, counted_of, events_of, summarise
 from streams.demo.worker_api import WorkerApi
 from streams.experiments import apply
@@ -39,7 +38,6 @@ __all__ = ["demo_experiment", "run"]
 
 _decode = msgspec.json.Decoder(Report).decode
 
-INTERRUPTED = 130
 WINDOW_S = 10.0
 """Rewards take half a second at most, on a machine that keeps up."""
 SETTLE_WAIT_S = 10.0
@@ -50,16 +48,7 @@ PLAY_MAX_S = 40.0
 
 def run(options: Options) -> int:
     """See `streams.demo.run`."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs as errors what it then raises or retries
-    out = Console(highlight=False)
-    screen = Console(highlight=False, stderr=True, quiet=not sys.stderr.isatty()) if options.as_json else out
-    stage = Stage(options, screen)
-    try:
-        asyncio.run(stage.play())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if stage.exit_code is None:
-            screen.print("Stopped.")
-    return INTERRUPTED if stage.exit_code is None else stage.exit_code
+    return play_out(Stage, options)
 
 
 def demo_experiment(name: str, matrix: OutcomeMatrix) -> Experiment:

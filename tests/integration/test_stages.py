@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from typer.testing import CliRunner
 
 from allocator.standing import Breach
 from allocator.weights import Weights, slice_key
 from deploy.kafka.broker import Broker
-from streams.cli import app
 from streams.producer import EventProducer
 from streams.records import encode
 from streams.router import Router
-from tests.loops import Loop, spec, within
+from tests.loops import Loop, command, spec, within
 from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -33,14 +30,6 @@ RAMP = [{"enrolment": "1%", "min_units": 40}, {"enrolment": "20%", "advance": "m
 def worker(kafka: Broker, tmp_path: Path) -> Iterator[WorkerProcess]:
     with WorkerProcess(kafka.bootstrap, PREFIX, tmp_path).running() as running:
         yield running
-
-
-async def command(kafka: Broker, *arguments: str) -> str:
-    """What the command printed."""
-    environment = {"ALLOCATOR_BOOTSTRAP": kafka.bootstrap, "ALLOCATOR_PREFIX": PREFIX, "NO_COLOR": "1", "COLUMNS": "200"}
-    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 async def weights_where(router: Router, name: str, condition: Callable[[Weights], object]) -> Weights:
@@ -95,14 +84,14 @@ async def test_up_by_units_and_by_a_word_and_back_at_a_breach(kafka: Broker, wor
         assert second.standing.stage_units >= 40
         waiting = await loop.detail(name, lambda found: found["stage"]["state"] == "unspoken")
         assert waiting["stage"]["waits_for"] == f"waits for a person: allocator advance {name}"
-        assert "2 of 3, 20.0 %" in await command(kafka, "list")
+        assert "2 of 3, 20.0 %" in await command(kafka.bootstrap, PREFIX, "list")
 
-        said = await command(kafka, "advance", name, "--why", "all is well")
+        said = await command(kafka.bootstrap, PREFIX, "advance", name, "--why", "all is well")
         assert said == f"{name}: stage 2 of 3 may be left once its gate holds, revision 2\n"
         third = await weights_where(router, name, lambda found: found.standing.stage == 2)
         assert third.enrolment.ppm == 600_000
         assert "a person's word: all is well" in third.reason
-        assert "# stage 3 of 3: 60.0 % enrolled, for" in await command(kafka, "show", name)
+        assert "# stage 3 of 3: 60.0 % enrolled, for" in await command(kafka.bootstrap, PREFIX, "show", name)
 
         worker.kill()
         broken = await break_a_guardrail(loop, third)
@@ -112,10 +101,10 @@ async def test_up_by_units_and_by_a_word_and_back_at_a_breach(kafka: Broker, wor
         assert (back.enrolment.ppm, back.standing.breaches) == (200_000, (broken,))
         assert back.reason.startswith("stage 2 of 3: 20 % enrolled, rolled back: b broke thumbs_up (evict)")
 
-        await command(kafka, "advance", name, "--why", "again")
+        await command(kafka.bootstrap, PREFIX, "advance", name, "--why", "again")
         kept: Any = await loop.detail(
             name, lambda found: found["spec"]["revision"] == 3 and found["stage"]["state"] == "breached"
         )
         assert kept["stage"]["number"] == 2
-        assert await command(kafka, "rollback", name, "--why", "to be safe")
+        assert await command(kafka.bootstrap, PREFIX, "rollback", name, "--why", "to be safe")
         await weights_where(router, name, lambda found: found.standing.stage == 0 and "to be safe" in found.reason)

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from deploy.kafka.broker import Broker
-from streams.cli import app
 from streams.router import Router
+from tests.loops import command
 from tests.workers import WorkerProcess
 
 PREFIX = "tutorial"
@@ -34,16 +33,8 @@ def test_the_page_shows_the_spec_as_it_is_in_the_examples() -> None:
     assert SPEC.read_text().endswith(shown[1])
 
 
-async def command(kafka: Broker, *arguments: str) -> str:
-    """What the command printed."""
-    environment = {"ALLOCATOR_BOOTSTRAP": kafka.bootstrap, "ALLOCATOR_PREFIX": PREFIX, "NO_COLOR": "1", "COLUMNS": "200"}
-    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 async def test_pushy_is_evicted_and_short_is_to_be_promoted(kafka: Broker, worker: WorkerProcess) -> None:
-    await command(kafka, "apply", str(SPEC))
+    await command(kafka.bootstrap, PREFIX, "apply", str(SPEC))
     shop = ["-m", "streams.shop_example", "--bootstrap", kafka.bootstrap, "--prefix", PREFIX, "--rate", str(RATE)]
     customers = await asyncio.create_subprocess_exec(sys.executable, *shop, stdout=asyncio.subprocess.DEVNULL)
     try:
@@ -53,7 +44,7 @@ async def test_pushy_is_evicted_and_short_is_to_be_promoted(kafka: Broker, worke
                 weights = await router.changed("checkout", after_version=weights.version)
             assert {arm.id: arm.ppm for arm in weights.arms}["pushy"] == 0
             assert "guardrail returned: pushy is" in weights.reason
-            while not (report := await command(kafka, "report", "checkout")).startswith("promote short: "):
+            while not (report := await command(kafka.bootstrap, PREFIX, "report", "checkout")).startswith("promote short: "):
                 assert report.startswith(("keep going: ", "promote short: ")), report
     finally:
         customers.terminate()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from allocator import Decision, Experiment, Moments, Weights, assign, decide, load_experiment, prob_best_beta
-from allocator.decide import renew_at, spec_hash
+from allocator.decide import renew_at
 from allocator.moments import layout_of
 from allocator.weights import PPM
 
@@ -210,7 +210,7 @@ def test_the_record_is_complete() -> None:
     weights = decide(spec, {}, None, 1000.0).weights
     assert (weights.version, weights.ts, weights.valid_until, weights.fallback) == (1, 1000.0, 1090.0, "b")
     assert (weights.enrolment.ppm, weights.holdback.ppm, weights.holdback.arm) == (250_000, 100_000, "a")
-    assert (weights.status, weights.policy, weights.inputs, weights.spec_hash) == ("running", "thompson", {}, spec_hash(spec))
+    assert (weights.status, weights.policy, weights.inputs, weights.spec_hash) == ("running", "thompson", {}, spec.spec_hash)
     seeds = [arm.seed for arm in weights.arms] + [weights.enrolment.seed, weights.holdback.seed]
     assert len(set(seeds)) == 5
     assert msgspec.json.decode(msgspec.json.encode(weights), type=Weights) == weights
@@ -229,12 +229,12 @@ SEEDS = [3011866722, 3947647533, 3907824791, 2667669926, 2298775145]
 
 def test_the_hash_is_of_the_spec_without_status_and_revision() -> None:
     spec = experiment()
-    assert spec_hash(spec) == spec_hash(experiment(status="paused", revision=7))
+    assert spec.spec_hash == experiment(status="paused", revision=7).spec_hash
     others = [experiment(owner="x"), experiment(lease=61), experiment(arms=["b", "a", "c"], control="a")]
-    assert len({spec_hash(spec), *map(spec_hash, others)}) == 4
+    assert len({spec.spec_hash, *(other.spec_hash for other in others)}) == 4
     two = {"good": "binary", "fast": "binary"}
     swapped = {"fast": "binary", "good": "binary"}  # another order of the moments
-    assert spec_hash(experiment(metrics=two)) != spec_hash(experiment(metrics=swapped))
+    assert experiment(metrics=two).spec_hash != experiment(metrics=swapped).spec_hash
 
 
 @pytest.mark.parametrize(

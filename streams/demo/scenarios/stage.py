@@ -6,7 +6,6 @@ As in the other demo, the parent only watches: people are routed by the player's
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -34,7 +33,7 @@ from streams.demo.scenarios.player import Played, PlayerOptions
 from streams.demo.scenarios.report import Summary, events_of, print_summary, summarise
 from streams.demo.scenarios.scenario import Found, Scenario
 from streams.demo.scenarios.world import DAY_S
-from streams.demo.setting import Setting, cancel_on_sigterm
+from streams.demo.setting import Setting, cancel_on_sigterm, play_out
 from streams.demo.summary import State
 from streams.demo.worker_api import WorkerApi
 from streams.experiments import apply
@@ -44,7 +43,6 @@ from streams.weights_table import WeightsTable
 
 __all__ = ["run"]
 
-INTERRUPTED = 130
 SETTLE_WAIT_S = 20.0
 """How long nothing may be counted and no weights published before what is missing counts as lost."""
 AT_REST_S = 2.0
@@ -58,16 +56,7 @@ _decode = msgspec.json.Decoder(Played).decode
 
 def run(options: Options) -> int:
     """Play `options.scenario`; the exit code: 0, 1 if something was not found out or not counted, 130 if interrupted before."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs as errors what it then raises or retries
-    out = Console(highlight=False)
-    screen = Console(highlight=False, stderr=True, quiet=not sys.stderr.isatty()) if options.as_json else out
-    stage = ScenarioStage(options, screen)
-    try:
-        asyncio.run(stage.play())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if stage.exit_code is None:
-            screen.print("Stopped.")
-    return INTERRUPTED if stage.exit_code is None else stage.exit_code
+    return play_out(ScenarioStage, options)
 
 
 class ScenarioStage:
