@@ -183,6 +183,8 @@ class _Case:
     def ramp(self) -> Step:
         """What the next decision starts from, and why: the stage follows the breaches."""
         standing = msgspec.structs.replace(self.former, breaches=self.orders.breaches)
+        if standing.phase != self.spec.phase:  # whose units are counted from none on
+            standing = msgspec.structs.replace(standing, phase=self.spec.phase, stage_units=0)
         published_ppm = None if self.previous is None else self.previous.enrolment.ppm
         units = sum(m.n for m in self.known.total)
         return next_standing(self.spec, standing, published_ppm, units, self.now, self._ratio_clean)

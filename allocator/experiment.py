@@ -82,6 +82,10 @@ class Metric(Struct, frozen=True, kw_only=True):
     resolution: Annotated[float, Meta(gt=0, description="values are rounded to a multiple of this, once")] = 1e-6
     aggregate: Aggregate = "sum"
     cap: Annotated[float | None, Meta(description="a unit's value beyond it, in size, counts as this; null: none")] = None
+    cap_quantile: Annotated[
+        float | None,
+        Meta(description="from 0.5 to below 1: where the cap is from, or is to be; `cap: {quantile: 0.99}` in a file"),
+    ] = None
     missing: Annotated[Missing, Meta(description="what a unit without a reward is: the value 0, or not in the mean")] = "zero"
     prior: Annotated[Prior | None, Meta(description="of every arm; None is the default of the metric's type")] = None
     arm_priors: Annotated[dict[Name, Prior], Meta(description="of single arms, in place of `prior`")] = {}
@@ -192,6 +196,9 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
     status: Status = "running"
     word: Annotated[Word | None, Meta(description="the last word of a person about the stages; not from a spec file")] = None
     promoted: Annotated[Name | None, Meta(description="the arm that was promoted; set by `allocator promote`")] = None
+    phase: Annotated[int, Meta(ge=1, description="one more with each change of what is summed; not from a spec file")] = 1
+    since: Annotated[float, Meta(ge=0, description="when the phase began, in seconds since the epoch; 0 in the first")] = 0.0
+    earlier: Annotated[tuple[Experiment, ...], Meta(description="the spec as it was at the end of each phase before")] = ()
     revision: Annotated[int, Meta(ge=1)] = 1
 
     @cached_property
@@ -234,7 +241,8 @@ class Experiment(Struct, frozen=True, kw_only=True, dict=True):  # dict: for wha
 
     @cached_property
     def spec_hash(self) -> str:
-        """16 hex digits of the xxh64 of the spec's JSON without status, promoted arm, word and revision."""
+        """16 hex digits of the xxh64 of the spec's JSON without what is not from a spec file: status, phases, revision, …."""
         fields = msgspec.to_builtins(self)
-        del fields["status"], fields["promoted"], fields["word"], fields["revision"]
+        for owned in ("status", "promoted", "word", "phase", "since", "earlier", "revision"):
+            del fields[owned]
         return xxh64_hexdigest(msgspec.json.encode(fields))

@@ -8,8 +8,7 @@
 
 A draft may be stopped or archived as well. It is counted nowhere, and everything of it may change. From then on moments are sums
 over everything seen since the start. A change of what is summed would mix two meanings in one number; it takes a new phase, with
-moments of its own, and as there are no phases in one experiment it is refused: stop it and apply the new spec under a new name.
-Nothing here writes.
+moments of its own (`allocator.phases`). Nothing here writes.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from allocator.errors import ArgumentError, SpecError, SpecErrors
 from allocator.experiment import Experiment, Status
 from allocator.namespaces import resize_errors
 from allocator.overrule import kept_overruled
+from allocator.phases import begin
 from allocator.segments import change_errors
 
 __all__ = [
@@ -78,6 +78,9 @@ FIELDS: dict[str, Rule] = {
     "status": "command",
     "promoted": "command",
     "word": "command",
+    "phase": "command",
+    "since": "command",
+    "earlier": "command",
     "overruled": "command",
     "revision": "command",
     "arms": "free",
@@ -105,7 +108,7 @@ FIELDS: dict[str, Rule] = {
 grow, see `allocator.namespaces`; of segments by rule see `allocator.segments`); only in a new phase (of `metrics` see `_SUMMED`:
 what does not say what is summed is free); never; or not at all, because a command does it."""
 
-_OWNED = ("status", "promoted", "word")
+_OWNED = ("status", "promoted", "word", "phase", "since", "earlier")
 """Fields that no spec file sets in a running experiment."""
 _SAME = "the same as in the running experiment; stop it and apply under a new name"
 _SUMMED = ("type", "resolution", "aggregate", "window_s", "cap", "missing")
@@ -146,19 +149,23 @@ def promote(experiment: Experiment, arm: str) -> Experiment:
     return msgspec.structs.replace(experiment, status="promoted", promoted=arm, revision=experiment.revision + 1)
 
 
-def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
+def revise(current: Experiment | None, wanted: Experiment, phase_from: float | None = None) -> Experiment:
     """What applying `wanted` makes of `current`: a first revision, the next one, or `current` itself when nothing changes.
 
-    Status, promoted arm, the word about its stages and what was overruled belong to the running experiment: a spec file sets
-    status and promoted arm only for a new name. Stages may change in any way; where that leaves the experiment is said in
+    Status, promoted arm, phases, the word about its stages and what was overruled belong to the running experiment: a spec file
+    sets status and promoted arm only for a new name. Stages may change in any way; where that leaves the experiment is said in
     `allocator.stages`.
+
+    Parameters
+    ----------
+    phase_from : where a change of what is summed may begin a phase, in seconds since the epoch; None: such a change is refused.
 
     Raises
     ------
-    SpecErrors : every field that must not change, or the experiment is stopped or archived.
+    SpecErrors : every field that must not change, or the experiment is stopped or archived, or has too many phases.
     """
     if current is None:
-        return msgspec.structs.replace(wanted, word=None, revision=1)
+        return msgspec.structs.replace(wanted, word=None, phase=1, since=0.0, earlier=(), revision=1)
     kept = {name: getattr(current, name) for name in _OWNED}
     revised = msgspec.structs.replace(wanted, **kept, overruled=kept_overruled(current, wanted), revision=current.revision)
     if revised == current and revised.metric_names == current.metric_names:  # equal mappings may differ in order
@@ -166,8 +173,13 @@ def revise(current: Experiment | None, wanted: Experiment) -> Experiment:
     if current.status in ("stopped", "archived"):
         expected = f"a new name: this experiment is {current.status}, and {current.status} is final"
         raise SpecErrors([SpecError("experiment", wanted.experiment, expected)])
-    if current.status != "draft" and (errors := list(_refused(current, revised))):
-        raise SpecErrors(errors)
+    if current.status != "draft":
+        summed = list(_summed_otherwise(current, revised))
+        begins = summed and phase_from is not None and current.status in ("running", "paused")
+        if errors := [*_refused(current, revised), *([] if begins else summed)]:
+            raise SpecErrors(errors)
+        if summed and phase_from is not None:
+            revised = begin(current, revised, phase_from)
     return msgspec.structs.replace(revised, revision=current.revision + 1)
 
 
@@ -178,6 +190,12 @@ def discarded(before: Experiment, after: Experiment) -> tuple[str, ...]:
     arms = [arm for arm in before.arm_ids if arm not in after.arm_ids]
     segments = [name for name in before.segments if name not in after.segments]
     lost = [f"arm {arm} is removed: what it has counted is no longer read, and exposures to it are dead letters" for arm in arms]
+    if after.phase != before.phase:
+        why = ", ".join(error.path for error in _summed_otherwise(before, after))
+        lost.append(
+            f"phase {after.phase} begins ({why}): all is counted anew and the weights start from an even split; "
+            f"what was counted so far can be read as phase {before.phase}, and trains nothing"
+        )
     return (*lost, *(f"segment {name} is removed: what was counted in it stays apart from all others" for name in segments))
 
 
@@ -188,7 +206,8 @@ def counted(experiments: Mapping[str, Experiment]) -> dict[str, Experiment]:
 
 def what_changed(before: Experiment, after: Experiment) -> list[tuple[str, Any, Any]]:
     """Every field that differs, as (path, before, after), revision left out; None stands for absent."""
-    owned = [(name, *(msgspec.to_builtins(getattr(spec, name)) for spec in (before, after))) for name in _OWNED]
+    told = [name for name in _OWNED if name != "earlier"]  # the fields that differ say what was
+    owned = [(name, *(msgspec.to_builtins(getattr(spec, name)) for spec in (before, after))) for name in told]
     return [(path, old, new) for path, old, new in owned if old != new] + differences(before, after)
 
 
@@ -229,21 +248,19 @@ def _by_path(experiment: Experiment) -> dict[str, Any]:
 
 def _refused(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
     for field in msgspec.structs.fields(Experiment):
-        if field.name in ("metrics", "covariates") or FIELDS.get(field.name, "refused") not in ("new phase", "refused"):
-            continue
         old, new = getattr(current, field.name), getattr(wanted, field.name)
-        if old != new:
-            if field.name.endswith("_s"):
-                old, new = format_duration(old), format_duration(new)
+        if FIELDS.get(field.name, "refused") == "refused" and old != new:
             yield SpecError(field.encode_name, new, f"{old}, {_SAME}")
     yield from resize_errors(current.namespace, wanted.namespace)
     yield from change_errors(current.segment_rule, wanted.segment_rule)
     if current.promoted is not None and current.promoted not in wanted.arm_ids:
         yield SpecError("arms", list(wanted.arm_ids), f"{current.promoted} among them: it is promoted")
-    yield from _refused_columns(current, wanted)
 
 
-def _refused_columns(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
+def _summed_otherwise(current: Experiment, wanted: Experiment) -> Iterator[SpecError]:
+    """Every field that decides what moments mean and is another now, as the error it is where no phase can begin."""
+    if current.period_s != wanted.period_s:
+        yield SpecError("period", format_duration(wanted.period_s), f"{format_duration(current.period_s)}, {_SAME}")
     if current.metric_names != wanted.metric_names:
         yield SpecError("metrics", list(wanted.metric_names), f"{list(current.metric_names)} in this order, {_SAME}")
     if current.covariates != wanted.covariates:

@@ -33,6 +33,7 @@ from allocator.experiment import (
     Status,
 )
 from allocator.moments import layout_of
+from allocator.phases import PHASES_MAX
 from allocator.shares import from_percent
 from allocator.spec_constraints import read_constraints
 from allocator.spec_covariates import read_covariates
@@ -162,6 +163,9 @@ class _Reader:
             status=cast(Status, self._one_of("status", source.get("status", "running"), _STATUSES, "status")),
             word=read_word(source.get("word"), self._error),
             promoted=self._promoted(source, ids),
+            phase=self._whole("phase", source.get("phase", 1), 1),
+            since=self._number("since", source.get("since", 0.0), "seconds since the epoch", lambda since: since >= 0),
+            earlier=self._earlier(source.get("earlier", ())),
             revision=self._whole("revision", source.get("revision", 1), 1),
         )
         if not any(error.path.startswith(_TRIED) for error in self.errors):
@@ -226,6 +230,17 @@ class _Reader:
         if value is None and source.get("status") != "promoted":
             return None
         return self._one_of("promoted", value, arms, "arm") or None
+
+    def _earlier(self, value: Any) -> tuple[Experiment, ...]:
+        phases: list[Experiment] = []
+        for i, item in enumerate(
+            self._list("earlier", value, "phases before this one, as the record on the wire has them", PHASES_MAX)
+        ):
+            try:
+                phases.append(load_experiment(item))
+            except SpecErrors as errors:
+                self.errors += (SpecError(f"earlier[{i}].{error.path}", error.value, error.expected) for error in errors.errors)
+        return tuple(phases)
 
     def _lease(self, value: Any, publish_interval_s: float) -> float:
         known = len(self.errors)
@@ -339,13 +354,15 @@ class _Reader:
             lambda x: x == 1 if whole else x > 0,
         )
         metric_type = cast(MetricType, kind or "binary")  # an unknown one is an error already
+        cap, cap_quantile = read_cap(f"{path}.cap", value.get("cap"), value.get("cap_quantile"), metric_type, self._error)
         return Metric(
             type=metric_type,
             direction=cast(Direction, self._one_of(f"{path}.direction", value.get("direction", "up"), _DIRECTIONS, "direction")),
             window_s=self._duration(f"{path}.window", value.get("window", 86400.0)),
             resolution=resolution,
             aggregate=cast(Aggregate, aggregate),
-            cap=read_cap(f"{path}.cap", value.get("cap"), metric_type, self._error),
+            cap=cap,
+            cap_quantile=cap_quantile,
             missing=cast(Missing, self._one_of(f"{path}.missing", value.get("missing", "zero"), _MISSINGS, "treatment")),
             prior=read_prior(f"{path}.prior", value.get("prior"), metric_type, self._error),
             arm_priors=read_arm_priors(f"{path}.arm_priors", value.get("arm_priors", {}), metric_type, arms, self._error),

@@ -154,8 +154,28 @@ def with_limits(aim: Aim, policy: Any, report: Report) -> Any:
     return {"name": CONSTRAINED, "params": aim.limits}
 
 
-def read_cap(path: str, value: Any, kind: str, report: Report) -> float | None:
-    """Where a unit's value is cut off."""
+def read_cap(path: str, value: Any, quantile: Any, kind: str, report: Report) -> tuple[float | None, float | None]:
+    """Where a unit's value is cut off, and at which quantile: a spec says one of both, the record on the wire may say both."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if key != "quantile":
+                report(f"{path}.{key}", value[key], "quantile alone, such as cap: {quantile: 0.99}")
+        value, quantile = None, value.get("quantile")
+        if quantile is None:
+            report(f"{path}.quantile", "missing", "a number from 0.5 to below 1")
+    return _number_as_cap(path, value, kind, report), _quantile(f"{path}.quantile", quantile, kind, report)
+
+
+def _quantile(path: str, value: Any, kind: str, report: Report) -> float | None:
+    if value is None:
+        return None
+    if kind != "binary" and isinstance(value, (int, float)) and not isinstance(value, bool) and 0.5 <= value < 1:
+        return float(value)
+    report(path, value, "nothing: a binary metric is 0 or 1 already" if kind == "binary" else "a number from 0.5 to below 1")
+    return None
+
+
+def _number_as_cap(path: str, value: Any, kind: str, report: Report) -> float | None:
     if value is None:
         return None
     if kind == "binary":

@@ -48,6 +48,7 @@ class Standing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage_units : units of all arms by then.
     stage_ppm : its enrolment, in parts per million. The published one is 0 while the schedule lets nobody in.
     breaches : those that stand, in the order in which they were found.
+    phase : of the experiment, in which `stage_units` were counted.
     """
 
     stage: Annotated[int, Meta(ge=0)] = 0
@@ -55,3 +56,4 @@ class Standing(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage_units: Annotated[int, Meta(ge=0)] = 0
     stage_ppm: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     breaches: tuple[Breach, ...] = ()
+    phase: Annotated[int, Meta(ge=1)] = 1

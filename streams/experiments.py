@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,6 +54,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 10
+PHASE_LEAD_S = 10.0
+"""From a change of what is summed to the phase it begins: workers must have read it before the first event that counts there."""
 PAUSE_S = 0.2
 
 Subscriber = Callable[[str, Experiment | None], None]
@@ -192,7 +195,7 @@ async def change(
 
     def make(specs: Mapping[str, Experiment]) -> Experiment:
         current = specs.get(wanted.experiment)
-        revised = revise(current, wanted)
+        revised = revise(current, wanted, time.time() + PHASE_LEAD_S)
         errors = crowded(revised, specs.values()) if current is None else []
         if revised is not current and (errors := errors + conflicts(revised, specs.values())):
             raise SpecErrors(errors)

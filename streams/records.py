@@ -109,7 +109,7 @@ COUNTERS = -1
 
 
 class Partial(Struct, frozen=True, kw_only=True):
-    """One join partition's cumulative moments for one experiment and period. The newest one replaces all before it.
+    """One join partition's cumulative moments for one phase of an experiment and period. The newest one replaces all before it.
 
     Newest is the one with the largest (`epoch`, `seq`). A larger epoch replaces whatever the partition has published under a
     smaller one, other periods too.
@@ -125,6 +125,8 @@ class Partial(Struct, frozen=True, kw_only=True):
     """Events of the experiment by outcome, cumulative; only under the period `COUNTERS`."""
     event_ts: float = 0.0
     """Newest `ts` among the events counted so far, for lag in seconds."""
+    phase: int = 1
+    """Of the experiment, see `allocator.phases`; counters are of all phases."""
     epoch: int = 0
     """When the partition's state was begun, in milliseconds since the epoch: later after its changelog was lost."""
     lags: dict[str, list[list[int]]] = {}

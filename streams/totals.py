@@ -24,7 +24,7 @@ async def read_totals(connection: Connection, topics: Topics, names: Collection[
     Unreachable, TopicError : the topics of a worker have to be there.
     """
     found = {name: Totals() for name in names}
-    starts = tuple(f"{name}|".encode() for name in names)
+    starts = tuple(f"{name}{after}".encode() for name in names for after in "|@")
     decode = msgspec.json.Decoder(Partial).decode
 
     def take(record: Any) -> None:

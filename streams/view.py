@@ -191,7 +191,7 @@ class WorkerView:
         highwater = self._app.consumer.highwater(TP(partials, agent.ledger.partition)) or 0
         return ExperimentDetail(
             name=name,
-            spec=msgspec.to_builtins(spec),
+            spec=msgspec.to_builtins(msgspec.structs.replace(spec, earlier=())),
             status=spec.status,
             version=weights.version if weights else 0,
             ts=weights.ts if weights else None,

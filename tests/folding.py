@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from allocator.experiment import Experiment
 from allocator.moments import layout_of
@@ -76,7 +77,7 @@ class Partition:
 
     def take(self, exposures: Sequence[Events], rewards: Sequence[Events], sweep: int = 0) -> Partition:
         """Fold the batches as one chunk and store what changed."""
-        horizon_s = max(plan.horizon_s for plan in self.fold.plans.values())
+        horizon_s = max(plan.horizon_s for plan in chain.from_iterable(self.fold.phases.values()))
         self.fold.evict(self.sweep.stale(self.fold.watermark, horizon_s, sweep) if sweep else [])
         units = {key for batch in [*exposures, *rewards] for key in batch.keys}
         self.fold.begin({unit: self.stored.get(escape(unit)) for unit in units})

@@ -6,8 +6,9 @@ state was lost and begun anew says so by a larger epoch: nothing it published un
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from operator import add, sub
 
 import msgspec
@@ -26,28 +27,51 @@ _Lags = dict[str, list[list[int]]]
 """By arm and metric."""
 
 
+@dataclass(slots=True)
+class _Sums:
+    """Those of one phase."""
+
+    cells: dict[_CellKey, list[int]] = field(default_factory=dict)
+    periods: dict[int, dict[str, list[int]]] = field(default_factory=dict)
+    """Training sums by period and arm."""
+    held_back: dict[int, dict[str, list[int]]] = field(default_factory=dict)
+    """Those of the holdback."""
+    lags: dict[int, _Lags] = field(default_factory=dict)
+    all_lags: _Lags = field(default_factory=dict)
+    """Over all periods, so that a decision need not sum them up."""
+
+    def change(self, operation: Callable[[int, int], int], partial: Partial) -> None:
+        """Add or subtract what a partial says."""
+        for cell in partial.cells:
+            key = _name(cell)
+            self.cells[key] = _changed(self.cells.get(key), operation, cell.sums)
+            period = (self.held_back if cell.holdback else self.periods).setdefault(partial.period, {})
+            period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
+        for arm, found in partial.lags.items():
+            for lags in (self.lags.setdefault(partial.period, {}), self.all_lags):
+                rows = lags.setdefault(arm, [])
+                rows += ([] for _ in range(len(found) - len(rows)))
+                for j, row in enumerate(found):
+                    if row:
+                        rows[j] = _changed(rows[j] or None, operation, row)
+
+
 class Totals:
-    """Sums of one experiment over its partitions and periods."""
+    """Sums of one experiment over its partitions and periods, those of each phase apart."""
 
     def __init__(self) -> None:
         self.event_ts = 0.0
         """Newest event counted anywhere."""
-        self._newest: dict[tuple[int, int], Partial] = {}
+        self._newest: dict[tuple[int, int, int], Partial] = {}
+        """By partition, phase and period."""
         self._epochs: dict[int, int] = {}
-        self._cells: dict[_CellKey, list[int]] = {}
-        self._periods: dict[int, dict[str, list[int]]] = {}
-        """Training sums by period and arm."""
-        self._held_back: dict[int, dict[str, list[int]]] = {}
-        """Those of the holdback."""
-        self._lags: dict[int, _Lags] = {}
-        self._all_lags: _Lags = {}
-        """Over all periods, so that a decision need not sum them up."""
+        self._phases: defaultdict[int, _Sums] = defaultdict(_Sums)
         self._read_until: dict[int, float] = {}
         """By partition."""
 
     def replace(self, partial: Partial) -> bool:
         """Take over a partial; False if it is not newer than what is known, by epoch and then by number."""
-        partition, at = partial.partition, (partial.partition, partial.period)
+        partition, at = partial.partition, (partial.partition, partial.phase, partial.period)
         epoch = self._epochs.setdefault(partition, partial.epoch)
         former = self._newest.get(at)
         if partial.epoch < epoch or (partial.epoch == epoch and former is not None and former.seq >= partial.seq):
@@ -56,33 +80,20 @@ class Totals:
             self._epochs[partition] = partial.epoch
             self._read_until.pop(partition, None)
             for known in [known for known in self._newest if known[0] == partition]:
-                self._change(sub, self._newest.pop(known))
+                self._phases[known[1]].change(sub, self._newest.pop(known))
             former = None
         self._newest[at] = partial
         if partial.period == COUNTERS:
             self._read_until[partition] = partial.read_until
         self.event_ts = max(self.event_ts, partial.event_ts)
+        sums = self._phases[partial.phase]
         if former is None:
-            self._change(add, partial)
+            sums.change(add, partial)
         else:  # most cells of a partial are as they were
             gone, come = _apart(former, partial)
-            self._change(sub, gone)
-            self._change(add, come)
+            sums.change(sub, gone)
+            sums.change(add, come)
         return True
-
-    def _change(self, operation: Callable[[int, int], int], partial: Partial) -> None:
-        for cell in partial.cells:
-            key = _name(cell)
-            self._cells[key] = _changed(self._cells.get(key), operation, cell.sums)
-            period = (self._held_back if cell.holdback else self._periods).setdefault(partial.period, {})
-            period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
-        for arm, found in partial.lags.items():
-            for lags in (self._lags.setdefault(partial.period, {}), self._all_lags):
-                rows = lags.setdefault(arm, [])
-                rows += ([] for _ in range(len(found) - len(rows)))
-                for j, row in enumerate(found):
-                    if row:
-                        rows[j] = _changed(rows[j] or None, operation, row)
 
     def training(self, experiment: Experiment) -> Evidence:
         """What trains the allocation: sums by segment and by period, with the lags of rewards; held-back units left out.
@@ -91,17 +102,18 @@ class Totals:
         rewards, so the others' ages are right for what it has; one without traffic must not hold the others back.
         """
         segments: dict[str, dict[str, list[int]]] = {}
-        for (segment, arm, holdback), sums in self._cells.items():
+        phase = self._phases[experiment.phase]
+        for (segment, arm, holdback), sums in phase.cells.items():
             if not holdback:
                 segments.setdefault(segment, {})[arm] = sums
         arms, read_until = experiment.arm_ids, max(self._read_until.values(), default=0.0)
-        return Evidence(arms, len(experiment.columns), segments, self._periods, self._lags, self._all_lags, read_until or None)
+        return Evidence(arms, len(experiment.columns), segments, phase.periods, phase.lags, phase.all_lags, read_until or None)
 
     def by_segment(self, experiment: Experiment) -> dict[str, dict[int, dict[str, Moments]]]:
         """What trains the allocation by segment, then period, then arm. Finer than `training`, so summed up when asked for."""
         found: dict[str, dict[int, dict[str, list[int]]]] = {}
-        for (_, period), partial in self._newest.items():
-            for cell in partial.cells:
+        for (_, phase, period), partial in self._newest.items():
+            for cell in partial.cells if phase == experiment.phase else ():
                 if not cell.holdback:
                     arms = found.setdefault(cell.segment, {}).setdefault(period, {})
                     arms[cell.arm] = _changed(arms.get(cell.arm), add, cell.sums)
@@ -115,7 +127,8 @@ class Totals:
 
     def held_back(self, experiment: Experiment) -> Moments:
         """Moments of the holdback, kept apart from training."""
-        return Moments.total(len(experiment.columns), [sums for (_, _, holdback), sums in self._cells.items() if holdback])
+        cells = self._phases[experiment.phase].cells
+        return Moments.total(len(experiment.columns), [sums for (_, _, holdback), sums in cells.items() if holdback])
 
     def cohorts(self, experiment: Experiment) -> Cohorts:
         """Units by period of their exposure, parted by what the holdback decides; of arms that were removed too."""
@@ -123,12 +136,13 @@ class Totals:
         def by_period(found: dict[int, dict[str, list[int]]]) -> dict[int, Moments]:
             return {period: Moments.total(len(experiment.columns), arms.values()) for period, arms in sorted(found.items())}
 
-        return Cohorts(by_period(self._periods), by_period(self._held_back))
+        phase = self._phases[experiment.phase]
+        return Cohorts(by_period(phase.periods), by_period(phase.held_back))
 
     def counters(self) -> dict[str, int]:
         """Events by outcome over all partitions."""
         total: Counter[str] = Counter()
-        for (_, period), partial in self._newest.items():
+        for (_, _, period), partial in self._newest.items():
             if period == COUNTERS:
                 total.update(partial.counters)
         return dict(sorted(total.items()))
@@ -136,7 +150,7 @@ class Totals:
     def versions(self) -> VersionTable:
         """Units by weights version over all partitions."""
         table = VersionTable()
-        for (_, period), partial in self._newest.items():
+        for (_, _, period), partial in self._newest.items():
             if period == COUNTERS:
                 table.add(partial.versions, partial.older_versions)
         return table
@@ -144,7 +158,7 @@ class Totals:
     def inputs(self) -> dict[str, int]:
         """The newest sequence number of every partition that contributed, of its newest epoch."""
         newest: dict[int, int] = {}
-        for (partition, _), partial in self._newest.items():
+        for (partition, _, _), partial in self._newest.items():
             newest[partition] = max(partial.seq, newest.get(partition, 0))
         return {str(partition): seq for partition, seq in sorted(newest.items())}
 

@@ -168,7 +168,7 @@ class PartitionRebuild:
             events,
             [
                 *((name, dead) for name in left_out),
-                *((a.event.experiment if a.event.experiment in self._fold.plans else "", forwarded) for a in astray),
+                *((a.event.experiment if a.event.experiment in self._fold.phases else "", forwarded) for a in astray),
             ],
         )
         return batch

@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from allocator.errors import TopicError
 from allocator.experiment import Experiment
 from allocator.lifecycle import counted
+from allocator.phases import name_of, phase_key, phases_of
 from streams.audit.compare import Comparison
 from streams.audit.directory import opened_rebuild
 from streams.audit.live import checkpoint_of, copy_live, newest_checkpoint
@@ -91,7 +92,7 @@ async def diff(connection: Connection, topics: Topics, directory: Path, name: st
     """
     async with opened(connection, _read(topics)) as log:
         partitions, specs = _partitions(log, topics), counted(await read_experiments(connection, topics))
-        found = Comparison(specs)
+        found = Comparison({phase_key(phase): phase for spec in specs.values() for phase in phases_of(spec)})
         with opened_rebuild(directory, name, topics.prefix, len(partitions), create=False) as kept:
             for p in partitions:
                 tp = TopicPartition(topics.join_changelog, p)
@@ -131,7 +132,7 @@ def _partitions(log: Log, topics: Topics) -> Sequence[int]:
 
 def _notes(found: Comparison, specs: Mapping[str, Experiment]) -> list[str]:
     """Why experiments that differ may differ for a reason."""
-    names = sorted({arm.experiment for arm, sums in found.arms.items() if not sums.equal})
+    names = sorted({name_of(arm.experiment) for arm, sums in found.arms.items() if not sums.equal})
     unknown = [name for name in names if name not in specs]
     changed = [f"{name} (revision {specs[name].revision})" for name in names if name in specs and specs[name].revision > 1]
     notes = []

@@ -89,7 +89,7 @@ class State:
 
     def __init__(self, records: Records, specs: Mapping[str, Experiment]) -> None:
         self._records = records
-        self._plans = {name: Plan.of(spec) for name, spec in specs.items()}
+        self._plans = {plan.key: plan for spec in specs.values() for plan in Plan.phases(spec)}
         self.cells: dict[CellName | bytes, list[int] | Unreadable] = {}
         """Sums by cell; a cell that cannot be read stands under its key."""
         self.counts: dict[str, list[int] | Unreadable] = {}

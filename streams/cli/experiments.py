@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,10 +13,10 @@ import typer
 from streams.cli import quantities
 from streams.cli.guardrails import breach_line
 from streams.cli.kafka import connect, run, topic_must_exist
-from streams.cli.options import Bootstrap, By, Json, Name, Prefix, SpecFiles, Why, author
+from streams.cli.options import Bootstrap, By, Json, Name, Phase, Prefix, SpecFiles, Why, author
 from streams.cli.output import CommandError, FileErrors, console, lease, print_json, share, table
 from streams.cli.stages import powers, sentences, stage_in_force, stage_line
-from streams.phrases import rough_duration
+from streams.phrases import rough_duration, utc
 from streams.topics import PREFIX, Topics
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from streams.changes import Author
     from streams.connection import Connection
 
-__all__ = ["apply", "difference", "list_", "load_specs", "show"]
+__all__ = ["apply", "difference", "ended_phase", "list_", "load_specs", "show"]
 
 T = TypeVar("T")
 STATUS_STYLE = {
@@ -77,7 +77,7 @@ def apply(
     for (before, after), each, power in zip(results, wanted, seen, strict=True):
         later = ", what it borrows is looked up when it is applied" if each.borrows else ""
         typer.echo(f"{after.experiment}: checked, nothing written{later}" if dry_run else _sentence(before, after))
-        for sentence in sentences(after, power):
+        for sentence in (*_caps(after), *sentences(after, power)):
             typer.echo(sentence)
 
 
@@ -120,6 +120,7 @@ def show(
     tree: Annotated[
         bool, typer.Option("--tree", help="In place of the spec, the objective's parts with their effects against control.")
     ] = False,
+    phase: Phase = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = PREFIX,
     as_json: Json = False,
@@ -136,6 +137,8 @@ def show(
 
         near = get_close_matches(name, specs, 1)
         raise CommandError(f"no experiment {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; allocator list shows all"))
+    if phase is not None:
+        spec = ended_phase(spec, phase)
     if tree:
         from streams.cli.tree_print import print_trees
 
@@ -148,6 +151,8 @@ def show(
     now, stage = time.time(), stage_in_force(spec, found)
     comments = [_comment(w, now) for w in found] or ["# no weights yet"]
     comments = [*([f"# {stage_line(stage, now)}"] if stage else []), *comments, *holdback_comment(spec, holdback)]
+    if spec.earlier:
+        comments.append(f"# phase {spec.phase} since {utc(spec.since)}; earlier ones: allocator show {name} --phase N")
     text = to_yaml(spec) + "\n".join(["", *comments])
     if sys.stdout.isatty():
         from rich.syntax import Syntax
@@ -155,6 +160,15 @@ def show(
         console().print(Syntax(text, "yaml", theme="ansi_dark", background_color="default", word_wrap=True))
     else:
         typer.echo(text)
+
+
+def ended_phase(spec: Experiment, number: int) -> Experiment:
+    """The experiment as it was in one of its phases. CommandError: it has no such phase."""
+    from allocator.phases import in_phase
+
+    if number > spec.phase:
+        raise CommandError(f"{spec.experiment} has no phase {number}: it is in phase {spec.phase}")
+    return in_phase(spec, number)
 
 
 def load_specs(files: list[Path]) -> list[Experiment]:
@@ -211,11 +225,12 @@ async def _put_in_force(
     """Nothing is written before all that is borrowed is known, and all namespaces are found free."""
     from streams.borrowing import fill_in
     from streams.experiments import change, read_experiments
+    from streams.quantiles import fill_in_caps
 
     if any(each.borrows for each in wanted):
         await topic_must_exist(connection, topics.experiments)
         await topic_must_exist(connection, topics.partials)
-    specs = [await fill_in(connection, topics, each) for each in wanted]
+    specs = [await fill_in_caps(connection, topics, await fill_in(connection, topics, each)) for each in wanted]
     if any(spec.namespace is not None for spec in specs) and await _has_topic(connection, topics.experiments):
         _refuse_overlaps(files, specs, await read_experiments(connection, topics))
     filled = [(spec, each.revision) for spec, each in zip(specs, wanted, strict=True)]
@@ -237,6 +252,8 @@ def _sentence(before: Experiment | None, after: Experiment) -> str:
     from allocator.lifecycle import differences
 
     lines = [f"{after.experiment}: changed, {after.status}, revision {after.revision}"]
+    if after.phase != before.phase:
+        lines.append(f"  phase {after.phase} counts exposures from {utc(after.since)} on; the one before: --phase {before.phase}")
     return "\n".join([*lines, *(difference(path, old, new) for path, old, new in differences(before, after))])
 
 
@@ -244,6 +261,17 @@ def difference(path: str, old: Any, new: Any) -> str:
     """One field before and after."""
     what = f"added {new!r}" if old is None else f"removed {old!r}" if new is None else f"{old!r} -> {new!r}"
     return f"  {path}: {what}"
+
+
+def _caps(spec: Experiment) -> Iterator[str]:
+    """What became of caps at a quantile."""
+    from allocator.caps import units_needed
+
+    for name, metric in spec.metrics.items():
+        if metric.cap_quantile is not None:
+            quantile = f"the quantile {metric.cap_quantile:g}"
+            needed = f"none yet: apply again when {quantile} has {units_needed(metric.cap_quantile):,} units whose window is over"
+            yield f"  cap of {name}: " + (needed if metric.cap is None else f"{metric.cap:g}, {quantile} of a warm-up")
 
 
 def _applied(before: Experiment | None, after: Experiment, power: list[GatePower]) -> dict[str, Any]:
@@ -254,6 +282,8 @@ def _applied(before: Experiment | None, after: Experiment, power: list[GatePower
         "change": "new" if before is None else "unchanged" if before == after else "changed",
         "revision": after.revision,
         "status": after.status,
+        "phase": after.phase,
+        "since": after.since,
         "changes": [
             {"path": path, "before": old, "after": new} for path, old, new in (differences(before, after) if before else ())
         ],

@@ -13,7 +13,20 @@ from streams.topics import PREFIX
 if TYPE_CHECKING:
     from streams.changes import Author
 
-__all__ = ["Bootstrap", "By", "InputFile", "Json", "Name", "Partitions", "Prefix", "SpecFile", "SpecFiles", "Why", "author"]
+__all__ = [
+    "Bootstrap",
+    "By",
+    "InputFile",
+    "Json",
+    "Name",
+    "Partitions",
+    "Phase",
+    "Prefix",
+    "SpecFile",
+    "SpecFiles",
+    "Why",
+    "author",
+]
 
 
 def _remember(ctx: typer.Context, wanted: bool) -> bool:
@@ -45,6 +58,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.", 
 InputFile = Annotated[Path, typer.Argument(metavar="FILE", callback=_readable, help="JSON lines or CSV; - is stdin.")]
 SpecFile = Annotated[Path | None, typer.Argument(metavar="[SPEC]", callback=_readable, help="YAML or JSON; - is stdin.")]
 SpecFiles = Annotated[list[Path], typer.Argument(metavar="SPEC...", callback=_readable, help="YAML or JSON; - is stdin.")]
+Phase = Annotated[
+    int | None, typer.Option("--phase", min=1, metavar="N", help="As in that phase, with what it counted; else the present one.")
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment's name.")]
 Partitions = Annotated[
     int, typer.Option("--partitions", min=1, help="Partitions of exposures and rewards, if they are to be made.")

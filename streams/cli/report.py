@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.experiments import ended_phase
 from streams.cli.kafka import connect, run, topic_must_exist
-from streams.cli.options import Bootstrap, Json, Name, Prefix
+from streams.cli.options import Bootstrap, Json, Name, Phase, Prefix
 from streams.cli.output import CommandError, print_json
 from streams.topics import PREFIX, Topics
 
@@ -26,6 +28,7 @@ def report(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page that stands alone there.")
     ] = None,
+    phase: Phase = None,
     bootstrap: Bootstrap = None,
     prefix: Prefix = PREFIX,
     as_json: Json = False,
@@ -36,7 +39,7 @@ def report(
 
     if html is not None and as_json:
         raise typer.BadParameter("one of --html and --json at a time", param_hint="'--html'")
-    inputs = run(_inputs(connect(bootstrap), Topics(prefix), name))
+    inputs = run(_inputs(connect(bootstrap), Topics(prefix), name, phase))
     made = make_report(inputs)
     if as_json:
         print_json(made)
@@ -50,7 +53,7 @@ def report(
         typer.echo(f"{headline(made)}\n{html}")
 
 
-async def _inputs(connection: Connection, topics: Topics, name: str) -> Inputs:
+async def _inputs(connection: Connection, topics: Topics, name: str, phase: int | None) -> Inputs:
     """Read what there is of the experiment. CommandError: there is no such experiment, or no worker has run yet."""
     from streams.cli.weights import read_weights
     from streams.decisions import read_decisions
@@ -69,4 +72,11 @@ async def _inputs(connection: Connection, topics: Topics, name: str) -> Inputs:
     totals, weights, decisions = await asyncio.gather(
         read_totals(connection, topics, [name]), read_weights(connection, topics), read_decisions(connection, topics, name)
     )
-    return Inputs.of(specs[name], totals[name], weights.get(name, []), decisions, time.time())
+    spec, now = specs[name], time.time()
+    inputs = Inputs.of(spec if phase is None else ended_phase(spec, phase), totals[name], weights.get(name, []), decisions, now)
+    if phase is None or phase == spec.phase:
+        return inputs
+    over = (
+        f"phase {phase} is over, and {spec.phase} is the one that trains: weights, decisions and health are of the experiment now"
+    )
+    return replace(inputs, cautions=(over,))

@@ -28,8 +28,10 @@ _Dumper.add_representer(str, _text)
 
 
 def to_yaml(experiment: Experiment) -> str:
-    """The text; `load_experiment` makes the same experiment of it."""
-    fields = _fields(experiment)
+    """The text; `load_experiment` makes the same experiment of it, but for its earlier phases."""
+    fields = _fields(msgspec.structs.replace(experiment, earlier=()))
+    for own in ("earlier",) if experiment.phase > 1 else ("phase", "since", "earlier"):
+        del fields[own]
     fields["metrics"] |= fields.pop("derived")  # where owners write them
     return yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from allocator.moments import layout_of
+from allocator.phases import name_of
 from streams.join.cells import CELL_PREFIX, CellName, Cells
 from streams.join.kinds import KIND_PREFIX, Kind, Kinds
 from streams.join.lags import LAGS_PREFIX, Lags
@@ -58,7 +59,7 @@ class Account:
         self.counts: dict[str, list[int]] = {}
         """Events by outcome, by the experiment they name; "" for events that name none or one that is not known."""
         self.experiment_of: list[str] = []
-        """Of each cell."""
+        """Of each cell, as the `phase_key` of its phase."""
         self._counted: dict[str, list[int]] = {}
         self._unsettled: dict[bytes, tuple[Record, Tally | None, set[str]]] = {}
         """Changed records by unit, outcomes before if entries changed, and the ids of rewards that are new."""
@@ -113,7 +114,7 @@ class Account:
         """The cell's number."""
         cell = self.cells.intern(name, plan.layout.metrics)
         if cell == len(self.experiment_of):
-            self.experiment_of.append(plan.name)
+            self.experiment_of.append(plan.key)
             self.lags.add(name)
             self.heat(cell)
         return cell
@@ -159,22 +160,22 @@ class Account:
 
     def replace(self, entry: Entry, cell: int, x: Exposure, weight: int) -> None:
         """An earlier exposure to the same arm takes the entry's place."""
-        metrics = self.plans[x.experiment].layout.metrics
+        layout = self.plans[self.experiment_of[cell]].layout
         self.leave(entry)
-        entry[:] = [cell, x.ts, x.exposure_id, weight, [0] * metrics]
-        self.plans[x.experiment].layout.enter(self.heat(cell), weight)
+        entry[:] = [cell, x.ts, x.exposure_id, weight, [0] * layout.metrics]
+        layout.enter(self.heat(cell), weight)
         self.fill(entry, x)
 
     def fill(self, entry: Entry, x: Exposure) -> None:
         """Give the unit the exposure's covariates."""
-        plan = self.plans[x.experiment]
+        plan = self.plans[self.experiment_of[entry[CELL]]]
         if plan.covariates is not None:
             for j, steps in enumerate(plan.covariates.steps(x.covariates), plan.covariates.first):
                 plan.layout.change(self.heat(entry[CELL]), entry[W], entry[Y], j, steps)
 
     def has_less(self, entry: Entry, x: Exposure) -> bool:
         """Whether an exposure that is the entry's in all but its covariates comes before it by them."""
-        covariates = self.plans[x.experiment].covariates
+        covariates = self.plans[self.experiment_of[entry[CELL]]].covariates
         if covariates is None or entry[Y] is None:
             return False
         return covariates.steps(x.covariates) < entry[Y][covariates.first :]
@@ -198,7 +199,7 @@ class Account:
     def count_tallied(self, filled: Iterable[tuple[Slot, int]]) -> None:
         """Bring sums and counters to what the hot loops have only tallied, given the slots with how many units entered."""
         for slot, units in filled:
-            experiment = self.experiment_of[slot.cell]
+            experiment = name_of(self.experiment_of[slot.cell])
             layout_of(slot.metrics).enter(self.heat(slot.cell), slot.weight, units)
             self.counts_of(experiment)[Outcome.EXPOSURE_APPLIED] += units
             if slot.tally is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator.lifecycle import counted
+from allocator.phases import name_of, phase_of
 from streams.join.astray import forwards, homes, part
 from streams.join.chunk import fold_chunk, units_of
 from streams.join.cut import Chunk, cut, linger_s
@@ -92,7 +93,7 @@ class JoinAgent:
         self.fold.restore(self.ledger.store.scan)
         self._dirty.update(self.fold.cells.periods(), ((name, COUNTERS) for name in self.fold.counts if name))
         if self.ledger.checkpoint.seq == 0:  # what a state before this one has published is void: say so in every experiment
-            self._dirty.update((name, COUNTERS) for name in self.fold.plans)
+            self._dirty.update((name, COUNTERS) for name in self.fold.phases)
 
     async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
         self._take_specs()
@@ -143,11 +144,11 @@ class JoinAgent:
             wait_s = batch.last_ms / 1000 + self._settings.unknown_grace_s - self._clock()
             if wait_s <= 0:
                 continue
-            unknown = {e.experiment for e in batch.payload.events} - self.fold.plans.keys() - self._given_up.keys() - {None}
+            unknown = {e.experiment for e in batch.payload.events} - self.fold.phases.keys() - self._given_up.keys() - {None}
             while unknown and wait_s > 0:
                 await self._specs.wait(wait_s)
                 self._take_specs()
-                unknown -= self.fold.plans.keys()
+                unknown -= self.fold.phases.keys()
                 wait_s = batch.last_ms / 1000 + self._settings.unknown_grace_s - self._clock()
             self._given_up.update(dict.fromkeys(unknown))
             while len(self._given_up) > GIVEN_UP_MAX:
@@ -201,14 +202,14 @@ class JoinAgent:
         self, topic: str, batches: Sequence[Events[E]], elsewhere: Mapping[bytes, int], outcome: Outcome
     ) -> tuple[list[Events[E]], list[Output]]:
         """The batches of a topic without what belongs on other partitions, which is counted and ready to go there."""
-        plans, rest, astray = self.fold.plans, [], []
+        known, rest, astray = self.fold.phases, [], []
         for events in batches:
             stay, gone = part(events, elsewhere, self._settings.letter_bytes_max)
             rest.append(stay)
             astray += gone
         for found in astray:
             name = found.event.experiment
-            self.fold.count(name if name in plans else "", outcome)
+            self.fold.count(name if name in known else "", outcome)
         if astray and not self._warned:
             self._warned = True
             log.warning(
@@ -253,8 +254,8 @@ class JoinAgent:
     def _partials_due(self) -> bool:
         return time.monotonic() - self._published_at >= self._interval_s
 
-    def _partial(self, experiment: str, period: int) -> Output:
-        fold, partition = self.fold, self.ledger.partition
+    def _partial(self, key: str, period: int) -> Output:
+        fold, partition, experiment = self.fold, self.ledger.partition, name_of(key)
         counts = fold.counts.get(experiment, ()) if period == COUNTERS else ()
         versions = fold.versions.of.get(experiment) if period == COUNTERS else None
         partial = Partial(
@@ -262,15 +263,15 @@ class JoinAgent:
             partition=partition,
             period=period,
             seq=self.ledger.checkpoint.seq + 1,
-            cells=fold.cells.of_period(experiment, period),
+            phase=phase_of(key),
+            cells=fold.cells.of_period(key, period),
             counters={label(Outcome(i)): n for i, n in enumerate(counts) if n},
             event_ts=max(fold.exposures_mark, fold.rewards_mark),
             epoch=self.ledger.checkpoint.epoch,
-            lags=fold.lags.of_period(experiment, period),
+            lags=fold.lags.of_period(key, period),
             read_until=fold.rewards_mark if period == COUNTERS else 0.0,
             versions=versions.rows if versions else [],
             older_versions=versions.older if versions else None,
         )
         to = partition_of(experiment, self._settings.partitions)
-        key = f"{experiment}|{partition}|{period}".encode()
-        return Output(self._settings.topics.partials, to, key, encode(partial))
+        return Output(self._settings.topics.partials, to, f"{key}|{partition}|{period}".encode(), encode(partial))

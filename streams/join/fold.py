@@ -66,7 +66,10 @@ class Fold:
         self._account = Account()
         self.cells, self.counts, self.lags = self._account.cells, self._account.counts, self._account.lags
         self.versions = self._account.versions
-        self.plans: dict[str, Plan] = {}
+        self.phases: dict[str, tuple[Plan, ...]] = {}
+        """By experiment."""
+        self._plans: dict[str, Plan] = {}
+        """By `phase_key`."""
         self.horizon_s = 0.0
         """The longest of any experiment: what is older concerns nobody."""
         self.exposures_mark = self.rewards_mark = 0.0
@@ -88,11 +91,13 @@ class Fold:
 
     def set_experiments(self, experiments: Mapping[str, Experiment]) -> None:
         """Take over the current specs."""
-        self.plans = {name: Plan.of(experiment) for name, experiment in experiments.items()}
-        self.horizon_s = max((plan.horizon_s for plan in self.plans.values()), default=0.0)
-        self._shortest_s = min((plan.horizon_s for plan in self.plans.values()), default=0.0)
-        self._grace_s = min((plan.grace_s for plan in self.plans.values()), default=0.0)
-        self._account.set_plans(self.plans)
+        self.phases = {name: tuple(Plan.phases(experiment)) for name, experiment in experiments.items()}
+        self._plans = {plan.key: plan for phases in self.phases.values() for plan in phases}
+        plans = self._plans.values()
+        self.horizon_s = max((plan.horizon_s for plan in plans), default=0.0)
+        self._shortest_s = min((plan.horizon_s for plan in plans), default=0.0)
+        self._grace_s = min((plan.grace_s for plan in plans), default=0.0)
+        self._account.set_plans(self._plans)
         self._slots = Slots()
 
     # -- a chunk ---------------------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ class Fold:
         for i, (key, x) in enumerate(zip(batch.keys, batch.events, strict=True)):
             ts = x.ts
             slot = slots.get((x.experiment, x.segment, x.arm, x.holdback, x.propensity, x.weights_version))
-            if slot is None or ts // slot.period_s != slot.period:
+            if slot is None or not slot.since <= ts < slot.until:
                 slot = self._slot(batch, i)
                 if slot is None:
                     continue
@@ -236,25 +241,25 @@ class Fold:
     def _slot(self, batch: Events[Exposure], i: int) -> Slot | None:
         """The slot of the i-th exposure, the first of its sort; None if it is refused."""
         x = batch.events[i]
-        plan = self.plans.get(x.experiment)
+        plan = next((phase for phase in self.phases.get(x.experiment, ()) if x.ts < phase.until), None)
         if plan is None:
             self._refuse_exposure(batch, i, "", f"experiment: {x.experiment!r}: expected the name of an applied experiment")
             return None
         if x.arm not in plan.arms:
             self._refuse_exposure(batch, i, x.experiment, f"arm: {x.arm!r}: expected an arm of {x.experiment!r}")
             return None
-        period = x.ts // plan.period_s
-        cell = self._account.cell(plan, CellName(plan.name, plan.segment(x.segment), x.arm, x.holdback, int(period)))
+        period = plan.period(x.ts)
+        cell = self._account.cell(plan, CellName(plan.key, plan.segment(x.segment), x.arm, x.holdback, period))
         slot = Slot.of(plan, cell, inverse_propensity(x.propensity), period, self.versions.tally(plan, x))
         return self._slots.add(x, slot)
 
     def _expose(self, key: bytes, record: Record, slot: Slot, x: Exposure) -> None:
         """An exposure of a unit that has a record."""
-        entries, lived = record[ENTRIES], 0
+        entries, lived, experiment_of = record[ENTRIES], 0, self._account.experiment_of
         for entry in entries:
-            if self._account.experiment_of[entry[CELL]] == x.experiment:
+            if experiment_of[entry[CELL]] == experiment_of[slot.cell]:
                 if entry[TS] + slot.horizon_s >= self.exposures_mark:
-                    self._expose_again(key, record, entry, slot.cell, x)
+                    self._expose_again(key, record, entry, slot, x)
                     return
                 lived += 1
         if lived:  # former lives stay for the rewards they may yet get
@@ -270,10 +275,9 @@ class Fold:
         else:
             entries.append(entry)
 
-    def _expose_again(self, key: bytes, record: Record, entry: Entry, cell: int, x: Exposure) -> None:
+    def _expose_again(self, key: bytes, record: Record, entry: Entry, slot: Slot, x: Exposure) -> None:
         """The unit's life in this experiment has an exposure already."""
-        counts = self._account.counts_of(x.experiment)
-        weight = inverse_propensity(x.propensity)
+        counts, cell, weight = self._account.counts_of(x.experiment), slot.cell, slot.weight
         if entry[:Y] == [cell, x.ts, x.exposure_id, weight]:
             counts[DUPLICATE_X] += 1
             if self._account.has_less(entry, x):
@@ -293,13 +297,13 @@ class Fold:
         counts[REPEATED_X] += 1
         if (x.ts, x.exposure_id, now.segment, weight) < (entry[TS], entry[EXPOSURE_ID], was.segment, entry[W]):
             self._changed[key] = record
-            self._extend(record, x.ts + self.plans[x.experiment].keep_s)
+            self._extend(record, x.ts + slot.keep_s)
             self._account.revise(key, record, partial(self._account.replace, entry, cell, x, weight))
 
     def _kind(self, batch: Events[Reward], i: int) -> Kind | None:
         """What the i-th reward is of, the first of its sort; None if nobody wants it."""
         r = batch.events[i]
-        kind = self._account.kinds.intern(r.metric, r.experiment, self.plans.values())
+        kind = self._account.kinds.intern(r.metric, r.experiment, self._plans.values())
         if kind is None:
             self._unwanted(batch, i)
         return kind
@@ -381,7 +385,7 @@ class Fold:
         r = batch.events[i]
         if r.experiment is None:
             self._account.counts_of("")[Outcome.REWARD_UNMATCHED] += 1
-        elif r.experiment in self.plans:
+        elif r.experiment in self.phases:
             self._refuse_reward(batch, i, r.experiment, f"metric: {r.metric!r}: expected a metric of {r.experiment!r}")
         else:
             self._refuse_reward(batch, i, "", f"experiment: {r.experiment!r}: expected the name of an applied experiment")

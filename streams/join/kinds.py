@@ -18,8 +18,8 @@ KIND_PREFIX = b"\x00kind"
 class Kind:
     """What rewards are of: a metric, in one experiment or (`experiment` "") in all that declare it.
 
-    Interned to a small number in unit records. `wanted_by` maps an experiment to what it does with the metric; `least`,
-    `most` and `whole` bound the values that any of them takes.
+    Interned to a small number in unit records. `wanted_by` maps an experiment, each phase of it, to what it does with the metric;
+    `least`, `most` and `whole` bound the values that any of them takes.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Kind:
     def refresh(self, plans: Iterable[Plan]) -> None:
         """Take over who wants the metric now."""
         self.wanted_by = {
-            plan.name: plan.metrics[self.metric]
+            plan.key: plan.metrics[self.metric]
             for plan in plans
             if self.metric in plan.metrics and self.experiment in ("", plan.name)
         }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import floor
+from itertools import zip_longest
+from math import floor, inf
 
 from allocator.covariates import CovariateColumns
 from allocator.decide import slices_of
 from allocator.delay import lag_edges
 from allocator.experiment import OTHER_SEGMENT, Experiment
 from allocator.moments import STEPS_MAX, Layout, layout_of
+from allocator.phases import phase_key, phases_of
 
 __all__ = ["ROUNDING_S", "MetricPlan", "Plan"]
 
@@ -90,9 +93,15 @@ class MetricPlan:
 
 @dataclass(slots=True)
 class Plan:
-    """One experiment. `segments` empty: the segments of exposures are ignored."""
+    """One phase of an experiment. `segments` empty: the segments of exposures are ignored."""
 
+    key: str
+    """Its `allocator.phases.phase_key`."""
     name: str
+    """The experiment's."""
+    since: float
+    until: float
+    """Exposures count here by their `ts`, from `since` on and before `until`."""
     arms: frozenset[str]
     segments: frozenset[str]
     metrics: dict[str, MetricPlan]
@@ -108,12 +117,22 @@ class Plan:
     """Whether units are counted by weights version: the segments have no weights, and versions, of their own."""
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Plan:
+    def phases(cls, experiment: Experiment) -> Iterator[Plan]:
+        """Of every phase of an experiment, in order."""
+        phases = phases_of(experiment)
+        for phase, after in zip_longest(phases, phases[1:]):
+            yield cls.of(phase, inf if after is None else after.since)
+
+    @classmethod
+    def of(cls, experiment: Experiment, until: float = inf) -> Plan:
         grace_s = experiment.grace_s
         metrics = {name: MetricPlan.of(name, experiment) for name in experiment.metrics}
         horizon_s = max(m.horizon_s for m in metrics.values())
         return cls(
+            key=phase_key(experiment),
             name=experiment.experiment,
+            since=experiment.since,
+            until=until,
             arms=frozenset(experiment.arm_ids),
             segments=frozenset(experiment.segments),
             metrics=metrics,
@@ -125,6 +144,11 @@ class Plan:
             covariates=CovariateColumns.of(experiment),
             counts_versions=len(slices_of(experiment)) == 1,
         )
+
+    def period(self, ts: float) -> int:
+        """The one that an exposure is of: from its first moment on and before the next one's, to the last bit."""
+        period = int(ts // self.period_s)
+        return period - 1 if ts < period * self.period_s else period + (ts >= (period + 1) * self.period_s)
 
     def segment(self, exposed: str | None) -> str:
         """The segment an exposure is counted in."""

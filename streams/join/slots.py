@@ -24,9 +24,9 @@ class Slot:
     """Whether a unit enters with more than zeros."""
     horizon_s: float
     keep_s: float
-    period_s: float
-    period: float
-    """ts // period_s of each of them."""
+    since: float
+    until: float
+    """Between which the `ts` of each of them is: those of one period in one phase."""
     tally: Tally | None
     """Where they are counted by version; None if they are not."""
     newest_ts: float = 0.0
@@ -35,10 +35,11 @@ class Slot:
     """Units that entered the cell and are not in its sums yet."""
 
     @classmethod
-    def of(cls, plan: Plan, cell: int, weight: int, period: float, tally: Tally | None) -> Slot:
-        """Of an experiment's exposures."""
+    def of(cls, plan: Plan, cell: int, weight: int, period: int, tally: Tally | None) -> Slot:
+        """Of an experiment's exposures in one period."""
         covariates = plan.covariates is not None
-        return cls(cell, weight, plan.layout.metrics, covariates, plan.horizon_s, plan.keep_s, plan.period_s, period, tally)
+        since, until = max(plan.since, period * plan.period_s), min(plan.until, (period + 1) * plan.period_s)
+        return cls(cell, weight, plan.layout.metrics, covariates, plan.horizon_s, plan.keep_s, since, until, tally)
 
 
 class Slots:

@@ -37,6 +37,7 @@ class Inputs:
     by_segment : training moments by segment, period and arm.
     weights : in force, by segment; those of the experiment under None.
     decisions : of the experiment as a whole, oldest first.
+    cautions : what whoever read them has to say.
     """
 
     experiment: Experiment
@@ -49,6 +50,7 @@ class Inputs:
     now: float
     health: Sequence[HealthCheck] = ()
     holdback: HoldbackState | None = None
+    cautions: tuple[str, ...] = ()
 
     @classmethod
     def of(

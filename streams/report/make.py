@@ -24,7 +24,7 @@ def make_report(inputs: Inputs, alarms: Sequence[Alarm] = ()) -> Report:
     trends, trend_methods = novelties(inputs)
     parts = segments(inputs)
     alarms = [*alarms, *lease_alarms(experiment, weights, inputs.now), *health_alarms(experiment.experiment, inputs.health)]
-    cautions = [*_trend_cautions(trends), *parts.cautions, *_status_cautions(inputs)]
+    cautions = [*_trend_cautions(trends), *parts.cautions, *_status_cautions(inputs), *inputs.cautions]
     case = Case.of(experiment, inputs.evidence, inputs.now, weights, alarms=alarms, cautions=cautions)
     found = verdict(case)
     costs, cost_methods = cost(inputs, case.barred)

@@ -7,9 +7,10 @@
    the worker has come to rest, its store is read.
 4. The answer is compared with the generator's.
 
-The slope of memory is a least-squares line through the second half of step 2, with its standard error. Exit code 1 if the answer
-is wrong or a bound is not kept. Needs Java 17 and Maven unless --bootstrap names a broker to use; its topics are removed in the
-end. Ten million units take 5 GB of disk.
+The slope of memory is a least-squares line through the second half of step 2, with its standard error. The heap is trimmed every
+20 s and grows in between, so samples close to each other are alike: each point of the line is the mean of the samples of 10 s.
+Exit code 1 if the answer is wrong or a bound is not kept. Needs Java 17 and Maven unless --bootstrap names a broker to use; its
+topics are removed in the end. Ten million units take 5 GB of disk.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from rocksdict import AccessType, Options, Rdict
 from deploy.kafka.broker import Broker
 from streams.join.sweep import UNITS_FROM, deadline_of
 from tests.bench.churn import HORIZON_S, fill, pass_time
-from tests.bench.sampling import Line, Sample, Sampler, directory_bytes, fitted
+from tests.bench.sampling import Line, Sample, Sampler, averaged, directory_bytes, fitted
 from tests.waiting import until
 from tests.workers import WorkerProcess, arm_sums, counters
 
@@ -41,6 +42,7 @@ UNITS = 10_000_000
 RSS_MIB_MAX = 600
 SLOPE_MIB_MAX = 2.0
 """A million units. Anything that remembers units takes fifty at least."""
+SAMPLES_A_POINT = 10
 SLOPE_JUDGED_UNITS = 5_000_000
 """In the second half of fewer, the stores' cache is still filling up to its 64 MiB."""
 DISK_RATIO_MAX = 2.0
@@ -154,7 +156,7 @@ def measure(bootstrap: str, prefix: str, units: int, directory: Path) -> Report:
         events=behind,
         seconds=seconds,
         samples=samples,
-        slope=fitted([(s.events / behind * units / 1e6, s.rss_mib) for s in samples[half:]]),
+        slope=fitted(averaged([(s.events / behind * units / 1e6, s.rss_mib) for s in samples[half:]], SAMPLES_A_POINT)),
         ready_s_max=max(sampler.ready_s),
         ready_s_p99=sorted(sampler.ready_s)[int(0.99 * len(sampler.ready_s))],
         not_ready=sampler.not_ready,

@@ -14,7 +14,7 @@ import msgspec
 
 from tests.workers import WorkerProcess
 
-__all__ = ["Line", "Sample", "Sampler", "directory_bytes", "fitted"]
+__all__ = ["Line", "Sample", "Sampler", "averaged", "directory_bytes", "fitted"]
 
 SAMPLE_EVERY_S = 1.0
 READY_EVERY_S = 0.05
@@ -101,6 +101,12 @@ class Sampler:
                 except httpx.HTTPError:
                     self.not_ready += 1
                 self.ready_s.append(time.perf_counter() - asked_at)
+
+
+def averaged(points: Sequence[tuple[float, float]], every: int) -> list[tuple[float, float]]:
+    """The mean of each so many points in a row; fewer that are left over at the end are left out."""
+    whole = range(0, len(points) - every + 1, every)
+    return [(sum(x for x, _ in points[i : i + every]) / every, sum(y for _, y in points[i : i + every]) / every) for i in whole]
 
 
 def fitted(points: Sequence[tuple[float, float]]) -> Line:

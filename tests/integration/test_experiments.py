@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from allocator.errors import AllocatorError, SpecErrors, TopicError, UnknownExperiment
+from allocator.errors import AllocatorError, Discards, SpecErrors, TopicError, UnknownExperiment
 from allocator.experiment import Experiment
 from allocator.spec import load_experiment
 from deploy.kafka.broker import Broker
@@ -52,7 +52,7 @@ async def test_a_spec_is_applied_changed_and_left_alone(kafka: Broker, prefix: s
     assert await change(connection, topics, spec()) == (first, first)
     added = await apply(connection, topics, spec(arms=["a", "b", "c"]))
     assert (added.revision, added.arm_ids) == (2, ("a", "b", "c"))
-    with pytest.raises(SpecErrors, match=r"metrics\.click\.window"):
+    with pytest.raises(Discards, match=r"phase 2 begins \(period, metrics\.click\.window\)"):
         await apply(connection, topics, spec(arms=["a", "b", "c"], metrics={"click": {"type": "binary", "window": "1h"}}))
     assert await read_experiments(connection, topics) == {"chat": added}
     record = (await read_compacted(connection, topics.experiments))[b"chat"]

@@ -18,7 +18,11 @@ from tests.folding import experiment
 
 CHAT = experiment()
 LENGTH = layout_of(1).length
-PARTITIONS, PERIODS = 3, (COUNTERS, 0, 1)
+PARTITIONS = 3
+PHASES = (1, 2)
+PLACES = [(COUNTERS, 1), (0, 1), (1, 1), (0, 2), (1, 2)]
+"""Periods with their phases: counters are of all."""
+CHATS = [msgspec.structs.replace(CHAT, phase=phase) for phase in PHASES]
 
 names = st.tuples(st.sampled_from(["", "pro"]), st.sampled_from(["a", "b"]), st.booleans())
 # Often the same as before, as most cells of a partial are.
@@ -37,13 +41,14 @@ def histories(draw: st.DrawFn) -> list[Partial]:
         partition = place % PARTITIONS
         epoch = drawn + 4 * (place // PARTITIONS)  # a partition's later epoch is larger
         for seq in range(1, draw(st.integers(1, 5))):
-            for period in draw(st.lists(st.sampled_from(PERIODS), unique=True)):
+            for period, phase in draw(st.lists(st.sampled_from(PLACES), unique=True)):
                 moments = period != COUNTERS
                 found = [Cell(*name, row) for name, row in draw(cells).items()] if moments else []
                 made.append(
                     Partial(
                         experiment="chat",
                         partition=partition,
+                        phase=phase,
                         period=period,
                         seq=seq,
                         epoch=epoch,
@@ -57,16 +62,16 @@ def histories(draw: st.DrawFn) -> list[Partial]:
 
 
 def summed(partials: list[Partial]) -> tuple[object, ...]:
-    """The definition: of each partition's last epoch and each period the one with the largest number, added up."""
+    """The definition: of each partition's last epoch, each phase and period the one with the largest number, added up."""
     last: dict[int, int] = {}
     for p in partials:
         last[p.partition] = max(p.epoch, last.get(p.partition, 0))
-    newest: dict[tuple[int, int], Partial] = {}
+    newest: dict[tuple[int, int, int], Partial] = {}
     for p in sorted(partials, key=lambda p: p.seq):
         if p.epoch == last[p.partition]:
-            newest[p.partition, p.period] = p
-    arms: dict[str, list[int]] = defaultdict(lambda: [0] * LENGTH)
-    held_back = [0] * LENGTH
+            newest[p.partition, p.phase, p.period] = p
+    arms: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * LENGTH)
+    held_back = {phase: [0] * LENGTH for phase in PHASES}
     total: dict[str, int] = defaultdict(int)
     inputs: dict[str, int] = defaultdict(int)
     for p in newest.values():
@@ -74,22 +79,23 @@ def summed(partials: list[Partial]) -> tuple[object, ...]:
         for name, n in p.counters.items():
             total[name] += n
         for cell in p.cells:
-            into = held_back if cell.holdback else arms[cell.arm]
+            into = held_back[p.phase] if cell.holdback else arms[p.phase, cell.arm]
             into[:] = [a + b for a, b in zip(into, cell.sums, strict=True)]
-    late: Counter[tuple[str, int]] = Counter()
+    late: Counter[tuple[int, str, int]] = Counter()
     for p in newest.values():
-        late.update({(arm, j): sum(row) for arm, rows in p.lags.items() for j, row in enumerate(rows)})
-    return {arm: row for arm, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs), +late
+        late.update({(p.phase, arm, j): sum(row) for arm, rows in p.lags.items() for j, row in enumerate(rows)})
+    return {of: row for of, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs), +late
 
 
 def read(totals: Totals) -> tuple[object, ...]:
-    arms: dict[str, list[int]] = defaultdict(lambda: [0] * LENGTH)
-    held_back = [0] * LENGTH
-    for (_, arm, holdback), row in totals._cells.items():
-        into = held_back if holdback else arms[arm]
-        into[:] = [a + b for a, b in zip(into, row, strict=True)]
-    late = Counter({(arm, j): sum(row) for arm, rows in totals._all_lags.items() for j, row in enumerate(rows)})
-    return {arm: row for arm, row in arms.items() if any(row)}, held_back, totals.counters(), totals.inputs(), +late
+    arms: dict[tuple[int, str], list[int]] = {}
+    held_back, late = {}, Counter[tuple[int, str, int]]()
+    for chat in CHATS:
+        evidence = totals.training(chat)
+        arms.update({(chat.phase, arm): list(m.sums) for arm, m in zip(chat.arm_ids, evidence.total, strict=True)})
+        held_back[chat.phase] = list(totals.held_back(chat).sums)
+        late.update({(chat.phase, arm, j): sum(row) for arm, rows in evidence.all_lags.items() for j, row in enumerate(rows)})
+    return {of: row for of, row in arms.items() if any(row)}, held_back, totals.counters(), totals.inputs(), +late
 
 
 @given(histories(), st.randoms(use_true_random=False))
@@ -107,11 +113,11 @@ def test_any_order_and_any_duplication_gives_the_totals_of_the_newest(partials: 
 @given(histories(), st.integers(0, 60))
 def test_a_restart_from_what_was_stored_changes_nothing(partials: list[Partial], at: int) -> None:
     """The allocate agent stores what `replace` took, under its place, and restores in any order."""
-    stored: dict[tuple[int, int], Partial] = {}
+    stored: dict[tuple[int, int, int], Partial] = {}
     before = Totals()
     for each in partials[:at]:
         if before.replace(each):
-            stored[each.partition, each.period] = each
+            stored[each.partition, each.phase, each.period] = each
     after = Totals()
     for each in [*stored.values(), *partials[at // 2 :]]:
         after.replace(each)
@@ -125,10 +131,11 @@ def test_units_held_back_train_nothing(partials: list[Partial]) -> None:
     for each in partials:
         with_them.replace(each)
         without.replace(msgspec.structs.replace(each, cells=[cell for cell in each.cells if not cell.holdback]))
-    one, other = with_them.training(CHAT), without.training(CHAT)
-    assert (one.total, one.lags, one.read_until) == (other.total, other.lags, other.read_until)
-    assert seen(one.by_segment) == seen(other.by_segment)
-    assert seen(one.by_period) == seen(other.by_period)
+    for chat in CHATS:
+        one, other = with_them.training(chat), without.training(chat)
+        assert (one.total, one.lags, one.read_until) == (other.total, other.lags, other.read_until)
+        assert seen(one.by_segment) == seen(other.by_segment)
+        assert seen(one.by_period) == seen(other.by_period)
 
 
 def seen(found: Any) -> dict[Any, Any]:
@@ -141,7 +148,7 @@ def test_the_cohorts_are_all_that_is_known_by_period(partials: list[Partial]) ->
     totals = Totals()
     for each in partials:
         totals.replace(each)
-    cohorts, length = totals.cohorts(CHAT), len(CHAT.metrics)
-    assert sum(cohorts.held_back.values(), Moments.zero(length)) == totals.held_back(CHAT)
-    everybody = sum([*cohorts.allocated.values(), *cohorts.held_back.values()], Moments.zero(length))
-    assert everybody == Moments.total(length, totals._cells.values())
+    for chat in CHATS:
+        cohorts, zero = totals.cohorts(chat), Moments.zero(len(chat.metrics))
+        assert sum(cohorts.held_back.values(), zero) == totals.held_back(chat)
+        assert sum(cohorts.allocated.values(), zero) == sum(totals.training(chat).total, zero)

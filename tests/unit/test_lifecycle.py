@@ -25,9 +25,11 @@ from allocator.lifecycle import (
     revise,
     what_changed,
 )
+from allocator.phases import PHASES_MAX, in_phase, phase_key, phases_of
 from allocator.spec import load_experiment
 
 METRICS = {"thumbs_up": "binary", "latency": {"type": "value", "direction": "down", "window": "10m"}}
+SINCE = 1_764_000_000.0
 STATUSES: tuple[Status, ...] = get_args(Status)
 ALLOWED = {
     ("draft", "running"),
@@ -135,11 +137,58 @@ THUMBS, LATENCY = {"type": "binary"}, {"type": "value", "direction": "down", "wi
     ],
 )
 @pytest.mark.parametrize("status", ["running", "paused"])
-def test_what_would_mix_moments_is_refused(changes: dict[str, Any], path: str, status: Status) -> None:
+def test_what_would_mix_moments_begins_a_phase_or_is_refused(changes: dict[str, Any], path: str, status: Status) -> None:
     with pytest.raises(SpecErrors) as caught:
         revise(with_status(status), spec(**changes))
     assert path in [error.path for error in caught.value.errors]
     assert all("stop it and apply under a new name" in error.expected for error in caught.value.errors)
+
+    if path == "unit":  # another unit is another experiment
+        with pytest.raises(SpecErrors, match="unit"):
+            revise(with_status(status), spec(**changes), phase_from=SINCE)
+        return
+    current = with_status(status)
+    after = revise(current, spec(**changes), phase_from=SINCE)
+    assert after == msgspec.structs.replace(spec(**changes), status=status, revision=8, phase=2, since=SINCE, earlier=(current,))
+    (lost,) = discarded(current, after)
+    assert lost.startswith("phase 2 begins (")
+    assert path in lost.partition(")")[0]
+    assert {p for p, _, _ in what_changed(current, after)} >= {"phase", "since"}
+
+
+def test_phases_follow_each_other_and_each_can_be_read_as_it_was() -> None:
+    first = revise(None, spec(phase=3, since=1.0, earlier=[msgspec.to_builtins(spec())]))
+    assert (first.phase, first.since, first.earlier) == (1, 0.0, ()), "a spec file cannot set them"
+    free = revise(first, spec(enrolment=0.5), phase_from=SINCE)
+    assert free.phase == 1
+    second = revise(free, spec(period="2h"), phase_from=SINCE)
+    third = revise(second, spec(period="3h"), phase_from=SINCE - 5.0)
+    assert [(phase.phase, phase.since, phase.period_s) for phase in phases_of(third)] == [
+        (1, 0.0, first.period_s),
+        (2, SINCE, 7200.0),
+        (3, SINCE, 10800.0),
+    ], "none begins before the one before it"
+    assert (in_phase(third, 1), in_phase(third, 3)) == (free, third)
+    with pytest.raises(SpecErrors, match="phase: 4: expected a phase of chat: from 1 to 3"):
+        in_phase(third, 4)
+    assert load_experiment(msgspec.json.decode(msgspec.json.encode(third))) == third
+    assert third.spec_hash == spec(period="3h").spec_hash, "what is summed is what it says"
+    assert [phase_key(phase) for phase in phases_of(third)] == ["chat", "chat@2", "chat@3"]
+
+
+def test_phases_are_bounded_and_a_promoted_experiment_begins_none() -> None:
+    current = spec()
+    for n in range(2, PHASES_MAX + 1):
+        current = revise(current, spec(period=f"{n}h"), phase_from=SINCE)
+    with pytest.raises(SpecErrors, match=f"at most {PHASES_MAX} phases"):
+        revise(current, spec(period="99h"), phase_from=SINCE)
+    with pytest.raises(SpecErrors, match="stop it and apply under a new name"):
+        revise(with_status("promoted"), spec(period="2h"), phase_from=SINCE)
+
+
+def test_a_wrong_earlier_phase_is_named_by_its_place() -> None:
+    with pytest.raises(SpecErrors, match=r"earlier\[0\]\.arms"):
+        spec(earlier=[{**msgspec.to_builtins(spec()), "arms": []}])
 
 
 def test_metrics_made_of_others_come_change_and_go_with_their_weights() -> None:

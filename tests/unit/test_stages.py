@@ -333,3 +333,14 @@ def test_a_skewed_sample_ratio_keeps_the_stage() -> None:
     first = decided(spec, None, T).weights
     found = decide(spec, counted(a=6000, b=4000), first, T + HOUR)
     assert (found.ramp.state, found.weights.standing) == ("skewed", first.standing)
+
+
+def test_a_stage_counts_its_units_anew_in_a_new_phase() -> None:
+    """What was counted by then is of the former one; the stage and when it was entered stay."""
+    spec = ramped([{"enrolment": "1%", "min_units": 300}, {"enrolment": "10%"}])
+    first = decide(spec, counted(a=80, b=80), None, T).weights
+    assert first.standing.stage_units == 160
+    phase = msgspec.structs.replace(spec, phase=2, since=T)
+    second = decide(phase, counted(a=150, b=149), first, T + 1).weights
+    assert second.standing == msgspec.structs.replace(first.standing, stage_units=0, phase=2)
+    assert decide(phase, counted(a=150, b=150), second, T + 2).weights.standing.stage == 1
