@@ -7,11 +7,10 @@ state was lost and begun anew says so by a larger epoch: nothing it published un
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import add, sub
-
-import msgspec
+from itertools import zip_longest
+from operator import add, neg, sub
 
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
@@ -40,20 +39,20 @@ class _Sums:
     all_lags: _Lags = field(default_factory=dict)
     """Over all periods, so that a decision need not sum them up."""
 
-    def change(self, operation: Callable[[int, int], int], partial: Partial) -> None:
-        """Add or subtract what a partial says."""
-        for cell in partial.cells:
-            key = _name(cell)
-            self.cells[key] = _changed(self.cells.get(key), operation, cell.sums)
-            period = (self.held_back if cell.holdback else self.periods).setdefault(partial.period, {})
-            period[cell.arm] = _changed(period.get(cell.arm), operation, cell.sums)
-        for arm, found in partial.lags.items():
-            for lags in (self.lags.setdefault(partial.period, {}), self.all_lags):
-                rows = lags.setdefault(arm, [])
+    def add(self, period: int, cells: dict[_CellKey, list[int]], lags: _Lags) -> None:
+        """Add what a period has more."""
+        for key, more in cells.items():
+            _, arm, holdback = key
+            self.cells[key] = _added(self.cells.get(key), more)
+            arms = (self.held_back if holdback else self.periods).setdefault(period, {})
+            arms[arm] = _added(arms.get(arm), more)
+        for arm, found in lags.items():
+            for known in (self.lags.setdefault(period, {}), self.all_lags):
+                rows = known.setdefault(arm, [])
                 rows += ([] for _ in range(len(found) - len(rows)))
                 for j, row in enumerate(found):
                     if row:
-                        rows[j] = _changed(rows[j] or None, operation, row)
+                        rows[j] = _added(rows[j] or None, row)
 
 
 class Totals:
@@ -80,19 +79,13 @@ class Totals:
             self._epochs[partition] = partial.epoch
             self._read_until.pop(partition, None)
             for known in [known for known in self._newest if known[0] == partition]:
-                self._phases[known[1]].change(sub, self._newest.pop(known))
+                self._phases[known[1]].add(known[2], *_difference(self._newest.pop(known), None))
             former = None
         self._newest[at] = partial
         if partial.period == COUNTERS:
             self._read_until[partition] = partial.read_until
         self.event_ts = max(self.event_ts, partial.event_ts)
-        sums = self._phases[partial.phase]
-        if former is None:
-            sums.change(add, partial)
-        else:  # most cells of a partial are as they were
-            gone, come = _apart(former, partial)
-            sums.change(sub, gone)
-            sums.change(add, come)
+        self._phases[partial.phase].add(partial.period, *_difference(former, partial))
         return True
 
     def training(self, experiment: Experiment) -> Evidence:
@@ -116,7 +109,7 @@ class Totals:
             for cell in partial.cells if phase == experiment.phase else ():
                 if not cell.holdback:
                     arms = found.setdefault(cell.segment, {}).setdefault(period, {})
-                    arms[cell.arm] = _changed(arms.get(cell.arm), add, cell.sums)
+                    arms[cell.arm] = _added(arms.get(cell.arm), cell.sums)
         metrics = len(experiment.columns)
         return {
             segment: {
@@ -163,24 +156,27 @@ class Totals:
         return {str(partition): seq for partition, seq in sorted(newest.items())}
 
 
-def _apart(former: Partial, partial: Partial) -> tuple[Partial, Partial]:
-    """Both without the cells and lags in which they agree."""
-    known = {_name(cell): cell.sums for cell in former.cells}
-    same = {_name(cell) for cell in partial.cells if known.get(_name(cell)) == cell.sums}
-    gone, come = (
-        msgspec.structs.replace(
-            one,
-            cells=[cell for cell in one.cells if _name(cell) not in same],
-            lags={arm: rows for arm, rows in one.lags.items() if rows != other.lags.get(arm)},
-        )
-        for one, other in ((former, partial), (partial, former))
-    )
-    return gone, come
+def _difference(before: Partial | None, after: Partial | None) -> tuple[dict[_CellKey, list[int]], _Lags]:
+    """What to add for `after` to stand in the place of `before`: cells and lags in which they agree, which most are, left out."""
+    was, now = (({_name(cell): cell.sums for cell in partial.cells} if partial else {}) for partial in (before, after))
+    cells = {name: _less(now.get(name), was.get(name)) for name in {**was, **now} if now.get(name) != was.get(name)}
+    old, new = ((partial.lags if partial else {}) for partial in (before, after))
+    lags = {
+        arm: [_less(x, y) for x, y in zip_longest(new.get(arm, ()), old.get(arm, ()), fillvalue=())]
+        for arm in {**old, **new}
+        if new.get(arm) != old.get(arm)
+    }
+    return cells, lags
 
 
 def _name(cell: Cell) -> _CellKey:
     return cell.segment, cell.arm, cell.holdback
 
 
-def _changed(known: Sequence[int] | None, operation: Callable[[int, int], int], sums: Sequence[int]) -> list[int]:
-    return list(sums) if known is None else list(map(operation, known, sums))
+def _less(these: Sequence[int] | None, those: Sequence[int] | None) -> list[int]:
+    """The first without the second; none is as good as zeros."""
+    return list(map(sub, these, those)) if these and those else list(these or map(neg, those or ()))
+
+
+def _added(known: Sequence[int] | None, more: Sequence[int]) -> list[int]:
+    return list(more) if known is None else list(map(add, known, more))

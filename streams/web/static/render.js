@@ -95,6 +95,7 @@ function renderTitle({ name, spec, status, reason, version }) {
   renderStatus(byId("status"), status);
   const policy = spec.policy.name;
   const facts = [`${policy} on ${spec.objective}`, `control ${spec.control}`, `spec revision ${spec.revision}`];
+  if (spec.phase > 1) facts.push(`phase ${spec.phase}`);
   if (spec.enrolment < 1 && !spec.stages?.length) facts.push(`${share(spec.enrolment * 1e6)} enrolled`);
   if (spec.holdback > 0) facts.push(`${share(spec.holdback * 1e6)} held back`);
   if (spec.owner) facts.push(spec.owner);
