@@ -167,7 +167,7 @@ RECORDS: tuple[Record, ...] = (
         "partial",
         Partial,
         "partials",
-        "experiment|partition|period; internal to the allocator",
+        "experiment|partition|period, from the second phase on experiment@phase|partition|period; internal to the allocator",
         "send",
         "sums within the allocator",
         _PARTIAL,
