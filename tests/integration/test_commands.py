@@ -61,8 +61,9 @@ def test_the_life_of_an_experiment(allocator: Run, kafka: Broker, prefix: str, t
     assert allocator("apply", "-", stdin=longer).stdout == (
         "chat: changed, running, revision 2\n  arms.c: added {'id': 'c'}\n  lease: 90.0 -> 120.0\n"
     )
-    result = allocator("apply", "-", "--json", stdin=SPEC.replace("click", "view"), code=1)
-    assert [error["path"] for error in json.loads(result.stderr)["errors"]] == ["metrics"]
+    assert "phase 2 begins (metrics)" in allocator("apply", "-", stdin=SPEC.replace("click", "view"), code=1).stderr
+    result = allocator("apply", "-", "--json", stdin=SPEC.replace("lease: 90s", "unit: session"), code=1)
+    assert [error["path"] for error in json.loads(result.stderr)["errors"]] == ["unit"]
 
     assert "# no weights yet" in allocator("show", "chat").stdout
     (tmp_path / "again.yaml").write_text(allocator("show", "chat").stdout)
