@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from streams.topics import Topics
 from tests.waiting import until
 from tests.workers import WorkerProcess, read_topic
 
-__all__ = ["PREFIX", "UNITS", "Loop", "command", "spec", "within"]
+__all__ = ["PREFIX", "UNITS", "Loop", "command", "joined", "spec", "within"]
 
 TIMEOUT_S = 120.0
 PREFIX = "loop"
@@ -138,3 +139,13 @@ class Loop:
             lambda: {topic: sum(counts.values()) for topic, counts in self.outcomes(*workers).items()},
             lambda found: found == sent,
         )
+
+
+@asynccontextmanager
+async def joined(bootstrap: str, worker: WorkerProcess, prefix: str = PREFIX) -> AsyncIterator[Loop]:
+    """The loop around a running worker, with a producer and a router of its own."""
+    async with (
+        EventProducer(bootstrap, prefix=prefix) as events,
+        Router(bootstrap, prefix=prefix, events=events) as router,
+    ):
+        yield Loop(bootstrap, worker, events, router, prefix)

@@ -14,9 +14,7 @@ from typer.testing import CliRunner
 from allocator.experiment import Experiment
 from deploy.kafka.broker import Broker
 from streams.cli import app
-from streams.producer import EventProducer
-from streams.router import Router
-from tests.loops import PREFIX, Loop, spec
+from tests.loops import PREFIX, Loop, joined, spec
 from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -32,11 +30,8 @@ def worker(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 async def loop(kafka: Broker, worker: WorkerProcess) -> AsyncIterator[Loop]:
-    async with (
-        EventProducer(kafka.bootstrap, prefix=PREFIX) as events,
-        Router(kafka.bootstrap, prefix=PREFIX, events=events) as router,
-    ):
-        yield Loop(kafka.bootstrap, worker, events, router)
+    async with joined(kafka.bootstrap, worker, PREFIX) as loop:
+        yield loop
 
 
 def tree(name: str | None, objective: Any, revenue: float, **changes: Any) -> Experiment:

@@ -14,10 +14,8 @@ from allocator.phases import in_phase
 from deploy.kafka.broker import Broker
 from streams.cli import app
 from streams.experiments import read_experiments
-from streams.producer import EventProducer
-from streams.router import Router
 from streams.totals import read_totals
-from tests.loops import Loop, command
+from tests.loops import Loop, command, joined
 from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -60,11 +58,8 @@ async def test_a_changed_metric_begins_a_phase_and_the_one_before_stays(kafka: B
     await command(kafka.bootstrap, prefix, "apply", str(file))
     worker = WorkerProcess(kafka.bootstrap, prefix, tmp_path / "worker")
     with worker.running():
-        async with (
-            EventProducer(kafka.bootstrap, prefix=prefix) as events,
-            Router(kafka.bootstrap, prefix=prefix, events=events) as router,
-        ):
-            loop = Loop(kafka.bootstrap, worker, events, router, prefix)
+        async with joined(kafka.bootstrap, worker, prefix) as loop:
+            events = loop.events
             first = events.exposure("chat", "early", "a", 0.5)
             send(loop, "first", first.ts, {"a": 1.0, "b": 9.0})
             await events.flush()

@@ -11,10 +11,8 @@ import yaml
 from allocator.caps import units_needed
 from deploy.kafka.broker import Broker
 from streams.experiments import read_experiments
-from streams.producer import EventProducer
-from streams.router import Router
 from streams.totals import read_totals
-from tests.loops import Loop, command
+from tests.loops import command, joined
 from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -35,11 +33,8 @@ async def test_a_quantile_of_the_warm_up_becomes_the_cap(kafka: Broker, prefix: 
     )
     worker = WorkerProcess(kafka.bootstrap, prefix, tmp_path / "worker")
     with worker.running():
-        async with (
-            EventProducer(kafka.bootstrap, prefix=prefix) as events,
-            Router(kafka.bootstrap, prefix=prefix, events=events) as router,
-        ):
-            loop = Loop(kafka.bootstrap, worker, events, router, prefix)
+        async with joined(kafka.bootstrap, worker, prefix) as loop:
+            events = loop.events
             ts = events.exposure("shop", "young", "a", 0.5).ts  # and without a reward
             for i in range(1, UNITS + 1):
                 unit, arm = f"u-{i}", "ab"[i % 2]

@@ -11,9 +11,7 @@ import pytest
 from allocator.instants import format_instant
 from allocator.namespaces import place
 from deploy.kafka.broker import Broker
-from streams.producer import EventProducer
-from streams.router import Router
-from tests.loops import Loop, spec, within
+from tests.loops import Loop, joined, spec, within
 from tests.workers import WorkerProcess
 
 pytestmark = pytest.mark.kafka
@@ -29,11 +27,8 @@ def worker(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 async def loop(kafka: Broker, worker: WorkerProcess) -> AsyncIterator[Loop]:
-    async with (
-        EventProducer(kafka.bootstrap, prefix=PREFIX) as events,
-        Router(kafka.bootstrap, prefix=PREFIX, events=events) as router,
-    ):
-        yield Loop(kafka.bootstrap, worker, events, router, PREFIX)
+    async with joined(kafka.bootstrap, worker, PREFIX) as loop:
+        yield loop
 
 
 async def test_two_experiments_of_a_namespace_count_their_own_units(loop: Loop) -> None:
