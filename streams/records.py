@@ -96,23 +96,28 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Cell(Struct, array_like=True, frozen=True, gc=False):
-    """The moments of one arm in one segment, held back or not; `sums` as in `allocator.moments`."""
+    """What is known of one arm in one segment, held back or not, in one period."""
 
     segment: str
     arm: str
     holdback: bool
     sums: list[int]
+    """Moments, see `allocator.moments`."""
+    lags: list[list[int]] = []
+    """By metric: how many rewards came how late, in the bins of `allocator.delay.lag_edges`. A metric without any has an empty
+    list, or none. Of units that train the allocation; an estimate's input, which corrections do not take back."""
 
 
 COUNTERS = -1
-"""The period of a partial that carries counters instead of moments: they are not kept by period."""
+"""The period of a partial that carries counters instead of a cell: they are not kept by period."""
 
 
 class Partial(Struct, frozen=True, kw_only=True):
-    """One join partition's cumulative moments for one phase of an experiment and period. The newest one replaces all before it.
+    """What one join partition has counted of a cell so far, or its counters of an experiment. The newest replaces all before it.
 
+    Only what changed is published anew, so that the cost follows the traffic and not the number of arms, segments and periods.
     Newest is the one with the largest (`epoch`, `seq`). A larger epoch replaces whatever the partition has published under a
-    smaller one, other periods too.
+    smaller one, other cells too.
     """
 
     experiment: str
@@ -120,7 +125,8 @@ class Partial(Struct, frozen=True, kw_only=True):
     period: int
     seq: int
     """Number of the commit that published it."""
-    cells: list[Cell]
+    cell: Cell | None = None
+    """None under the period `COUNTERS`."""
     counters: dict[str, int] = {}
     """Events of the experiment by outcome, cumulative; only under the period `COUNTERS`."""
     event_ts: float = 0.0
@@ -129,9 +135,6 @@ class Partial(Struct, frozen=True, kw_only=True):
     """Of the experiment, see `allocator.phases`; counters are of all phases."""
     epoch: int = 0
     """When the partition's state was begun, in milliseconds since the epoch: later after its changelog was lost."""
-    lags: dict[str, list[list[int]]] = {}
-    """By arm and metric: how many rewards came how late, in the bins of `allocator.delay.lag_edges`. A metric without any has an
-    empty list, or none. Of units that train the allocation; an estimate's input, which corrections do not take back."""
     read_until: float = 0.0
     """Event time that the partition has read rewards up to; only under the period `COUNTERS`, 0 if none. Exposures do not count
     here: one that was not read yet is not in the sums, nor are its rewards."""

@@ -150,8 +150,7 @@ _PARTIAL = Partial(
     partition=0,
     period=20416,
     seq=8812,
-    cells=[Cell(segment="pro", arm="b", holdback=False, sums=_one_unit())],
-    counters={"exposures.applied": 1, "rewards.applied": 2},
+    cell=Cell(segment="pro", arm="b", holdback=False, sums=_one_unit()),
     event_ts=_TS + 12,
     epoch=int(_TS) * 1000,
 )
@@ -167,7 +166,8 @@ RECORDS: tuple[Record, ...] = (
         "partial",
         Partial,
         "partials",
-        "experiment|partition|period, from the second phase on experiment@phase|partition|period; internal to the allocator",
+        "experiment|partition|period|arm|holdback|segment, experiment@phase from the second phase on, experiment|partition|-1 of "
+        "counters; internal to the allocator",
         "send",
         "sums within the allocator",
         _PARTIAL,

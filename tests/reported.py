@@ -90,8 +90,9 @@ def inputs_of(
             held = layout.empty()
             layout.enter(held, 1_000_000, units // 10)
             cells.append(Cell("", experiment.control, True, held))
-        totals.replace(Partial(experiment=experiment.experiment, partition=0, period=START + day, seq=day + 1, cells=cells))
-    totals.replace(Partial(experiment=experiment.experiment, partition=0, period=COUNTERS, seq=99, cells=[], counters=COUNTS))
+        for cell in cells:
+            totals.replace(Partial(experiment=experiment.experiment, partition=0, period=START + day, seq=day + 1, cell=cell))
+    totals.replace(Partial(experiment=experiment.experiment, partition=0, period=COUNTERS, seq=99, counters=COUNTS))
     now = (START + days) * DAY_S + after_s
     for segment, decision in decide_all(experiment, totals.training(experiment), weights, now).items():
         weights[segment] = decision.weights

@@ -142,7 +142,7 @@ def arm_sums(bootstrap: str, prefix: str) -> dict[str, dict[str, list[int]]]:
     """{experiment: {arm: [n, sum of the first metric]}} over all partials."""
     sums: dict[str, dict[str, list[int]]] = {}
     for partial in partials(bootstrap, prefix):
-        for cell in partial.cells:
+        if (cell := partial.cell) is not None:
             arm = sums.setdefault(partial.experiment, {}).setdefault(cell.arm, [0, 0])
             arm[0] += cell.sums[0]
             arm[1] += cell.sums[1]

@@ -1,4 +1,4 @@
-"""The newest partial of every join partition and period, and their running sum. Pure.
+"""The newest cells and counters of every join partition, and their running sums. Pure.
 
 Partials are cumulative: the newest replaces the one before, so a repeated or replayed partial changes nothing. A partition whose
 state was lost and begun anew says so by a larger epoch: nothing it published under a smaller one counts from then on.
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from operator import add, neg, sub
+from typing import NamedTuple
 
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
@@ -21,16 +22,37 @@ from streams.records import COUNTERS, Cell, Partial
 
 __all__ = ["Totals"]
 
-_CellKey = tuple[str, str, bool]
 _Lags = dict[str, list[list[int]]]
 """By arm and metric."""
+
+
+class _Place(NamedTuple):
+    """Of a cell in its experiment."""
+
+    phase: int
+    period: int
+    segment: str
+    arm: str
+    holdback: bool
+
+
+class _Known(NamedTuple):
+    """The newest that a partition says of a cell."""
+
+    seq: int
+    sums: list[int]
+    lags: list[list[int]]
+
+
+_NOTHING = _Known(0, [], [])
 
 
 @dataclass(slots=True)
 class _Sums:
     """Those of one phase."""
 
-    cells: dict[_CellKey, list[int]] = field(default_factory=dict)
+    cells: dict[tuple[str, str, bool], list[int]] = field(default_factory=dict)
+    """By segment, arm and holdback."""
     periods: dict[int, dict[str, list[int]]] = field(default_factory=dict)
     """Training sums by period and arm."""
     held_back: dict[int, dict[str, list[int]]] = field(default_factory=dict)
@@ -39,20 +61,23 @@ class _Sums:
     all_lags: _Lags = field(default_factory=dict)
     """Over all periods, so that a decision need not sum them up."""
 
-    def add(self, period: int, cells: dict[_CellKey, list[int]], lags: _Lags) -> None:
-        """Add what a period has more."""
-        for key, more in cells.items():
-            _, arm, holdback = key
+    def move(self, at: _Place, was: _Known, now: _Known) -> None:
+        """Put what a partition says of a cell now in the place of what it said before."""
+        if was.sums != now.sums:
+            more, key = _less(now.sums, was.sums), (at.segment, at.arm, at.holdback)
             self.cells[key] = _added(self.cells.get(key), more)
-            arms = (self.held_back if holdback else self.periods).setdefault(period, {})
-            arms[arm] = _added(arms.get(arm), more)
-        for arm, found in lags.items():
-            for known in (self.lags.setdefault(period, {}), self.all_lags):
-                rows = known.setdefault(arm, [])
-                rows += ([] for _ in range(len(found) - len(rows)))
-                for j, row in enumerate(found):
-                    if row:
-                        rows[j] = _added(rows[j] or None, row)
+            arms = (self.held_back if at.holdback else self.periods).setdefault(at.period, {})
+            arms[at.arm] = _added(arms.get(at.arm), more)
+        if was.lags != now.lags:
+            nothing: list[int] = []
+            places = [known.setdefault(at.arm, []) for known in (self.all_lags, self.lags.setdefault(at.period, {}))]
+            for j, (row, before) in enumerate(zip_longest(now.lags, was.lags, fillvalue=nothing)):
+                late = _less(row, before) if row != before else []
+                for rows in places:
+                    if j == len(rows):
+                        rows.append([])
+                    if late:
+                        rows[j] = _added(rows[j] or None, late)
 
 
 class Totals:
@@ -61,31 +86,46 @@ class Totals:
     def __init__(self) -> None:
         self.event_ts = 0.0
         """Newest event counted anywhere."""
-        self._newest: dict[tuple[int, int, int], Partial] = {}
-        """By partition, phase and period."""
-        self._epochs: dict[int, int] = {}
         self._phases: defaultdict[int, _Sums] = defaultdict(_Sums)
-        self._read_until: dict[int, float] = {}
-        """By partition."""
+        # What every partition says.
+        self._epochs: dict[int, int] = {}
+        self._seqs: dict[int, int] = {}
+        self._counters: dict[int, Partial] = {}
+        self._cells: defaultdict[int, dict[_Place, _Known]] = defaultdict(dict)
 
     def replace(self, partial: Partial) -> bool:
         """Take over a partial; False if it is not newer than what is known, by epoch and then by number."""
-        partition, at = partial.partition, (partial.partition, partial.phase, partial.period)
-        epoch = self._epochs.setdefault(partition, partial.epoch)
-        former = self._newest.get(at)
-        if partial.epoch < epoch or (partial.epoch == epoch and former is not None and former.seq >= partial.seq):
-            return False
+        partition, epoch = partial.partition, self._epochs.setdefault(partial.partition, partial.epoch)
         if partial.epoch > epoch:
+            self._forget(partition)
             self._epochs[partition] = partial.epoch
-            self._read_until.pop(partition, None)
-            for known in [known for known in self._newest if known[0] == partition]:
-                self._phases[known[1]].add(known[2], *_difference(self._newest.pop(known), None))
-            former = None
-        self._newest[at] = partial
-        if partial.period == COUNTERS:
-            self._read_until[partition] = partial.read_until
+        if partial.epoch < epoch or not (self._count(partial) if partial.cell is None else self._put(partial, partial.cell)):
+            return False
+        self._seqs[partition] = max(partial.seq, self._seqs.get(partition, 0))
         self.event_ts = max(self.event_ts, partial.event_ts)
-        self._phases[partial.phase].add(partial.period, *_difference(former, partial))
+        return True
+
+    def _forget(self, partition: int) -> None:
+        for at, known in self._cells.pop(partition, {}).items():
+            self._phases[at.phase].move(at, known, _NOTHING)
+        self._counters.pop(partition, None)
+        self._seqs.pop(partition, None)
+
+    def _count(self, partial: Partial) -> bool:
+        former = self._counters.get(partial.partition)
+        if partial.period != COUNTERS or (former is not None and former.seq >= partial.seq):
+            return False
+        self._counters[partial.partition] = partial
+        return True
+
+    def _put(self, partial: Partial, cell: Cell) -> bool:
+        at = _Place(partial.phase, partial.period, cell.segment, cell.arm, cell.holdback)
+        cells = self._cells[partial.partition]
+        former = cells.get(at, _NOTHING)
+        if former.seq >= partial.seq:
+            return False
+        newest = cells[at] = _Known(partial.seq, cell.sums, cell.lags)
+        self._phases[at.phase].move(at, former, newest)
         return True
 
     def training(self, experiment: Experiment) -> Evidence:
@@ -99,17 +139,16 @@ class Totals:
         for (segment, arm, holdback), sums in phase.cells.items():
             if not holdback:
                 segments.setdefault(segment, {})[arm] = sums
-        arms, read_until = experiment.arm_ids, max(self._read_until.values(), default=0.0)
+        arms, read_until = experiment.arm_ids, max((partial.read_until for partial in self._counters.values()), default=0.0)
         return Evidence(arms, len(experiment.columns), segments, phase.periods, phase.lags, phase.all_lags, read_until or None)
 
     def by_segment(self, experiment: Experiment) -> dict[str, dict[int, dict[str, Moments]]]:
         """What trains the allocation by segment, then period, then arm. Finer than `training`, so summed up when asked for."""
         found: dict[str, dict[int, dict[str, list[int]]]] = {}
-        for (_, phase, period), partial in self._newest.items():
-            for cell in partial.cells if phase == experiment.phase else ():
-                if not cell.holdback:
-                    arms = found.setdefault(cell.segment, {}).setdefault(period, {})
-                    arms[cell.arm] = _added(arms.get(cell.arm), cell.sums)
+        for at, known in chain.from_iterable(cells.items() for cells in self._cells.values()):
+            if at.phase == experiment.phase and not at.holdback:
+                arms = found.setdefault(at.segment, {}).setdefault(at.period, {})
+                arms[at.arm] = _added(arms.get(at.arm), known.sums)
         metrics = len(experiment.columns)
         return {
             segment: {
@@ -135,42 +174,20 @@ class Totals:
     def counters(self) -> dict[str, int]:
         """Events by outcome over all partitions."""
         total: Counter[str] = Counter()
-        for (_, _, period), partial in self._newest.items():
-            if period == COUNTERS:
-                total.update(partial.counters)
+        for partial in self._counters.values():
+            total.update(partial.counters)
         return dict(sorted(total.items()))
 
     def versions(self) -> VersionTable:
         """Units by weights version over all partitions."""
         table = VersionTable()
-        for (_, _, period), partial in self._newest.items():
-            if period == COUNTERS:
-                table.add(partial.versions, partial.older_versions)
+        for partial in self._counters.values():
+            table.add(partial.versions, partial.older_versions)
         return table
 
     def inputs(self) -> dict[str, int]:
         """The newest sequence number of every partition that contributed, of its newest epoch."""
-        newest: dict[int, int] = {}
-        for (partition, _, _), partial in self._newest.items():
-            newest[partition] = max(partial.seq, newest.get(partition, 0))
-        return {str(partition): seq for partition, seq in sorted(newest.items())}
-
-
-def _difference(before: Partial | None, after: Partial | None) -> tuple[dict[_CellKey, list[int]], _Lags]:
-    """What to add for `after` to stand in the place of `before`: cells and lags in which they agree, which most are, left out."""
-    was, now = (({_name(cell): cell.sums for cell in partial.cells} if partial else {}) for partial in (before, after))
-    cells = {name: _less(now.get(name), was.get(name)) for name in {**was, **now} if now.get(name) != was.get(name)}
-    old, new = ((partial.lags if partial else {}) for partial in (before, after))
-    lags = {
-        arm: [_less(x, y) for x, y in zip_longest(new.get(arm, ()), old.get(arm, ()), fillvalue=())]
-        for arm in {**old, **new}
-        if new.get(arm) != old.get(arm)
-    }
-    return cells, lags
-
-
-def _name(cell: Cell) -> _CellKey:
-    return cell.segment, cell.arm, cell.holdback
+        return {str(partition): seq for partition, seq in sorted(self._seqs.items())}
 
 
 def _less(these: Sequence[int] | None, those: Sequence[int] | None) -> list[int]:

@@ -84,9 +84,13 @@ class Account:
             self.counts[key[len(COUNTS_PREFIX) :].decode()] = counts + [0] * (OUTCOMES - len(counts))  # newer ones come last
 
     def drain(self, keys: list[bytes], values: list[bytes | None]) -> set[tuple[str, int]]:
-        """Append what changed as changelog records; returns the (experiment, period) pairs whose partials changed."""
-        touched = self.cells.drain(keys, values)
-        self.lags.drain(touched, keys, values)
+        """Append what changed as changelog records; returns the (experiment, cell) pairs whose partials changed.
+
+        An experiment's counters stand under `COUNTERS` in the place of a cell.
+        """
+        cells = self.cells.drain(keys, values)
+        self.lags.drain(cells, keys, values)
+        touched = {(self.experiment_of[cell], cell) for cell in cells}
         self.kinds.drain(keys, values)
         self.versions.drain(keys, values)
         for experiment, counts in self._counted.items():
@@ -254,6 +258,7 @@ class Account:
             if not metric.lagged or stays or (was and metric.aggregate != "sum"):
                 continue
             times = [ts for ts, id_, steps in seen if steps and (not was or id_ in new)]
+            self.heat(entry[CELL])
             for ts in times if metric.aggregate == "sum" else [min(times)]:
                 self.lags.of[entry[CELL]][j][bisect_left(metric.lag_bounds, ts - entry[TS])] += 1
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from allocator.lifecycle import counted
 from allocator.phases import name_of, phase_of
@@ -25,7 +26,7 @@ from streams.join.sweep import Sweep
 from streams.metrics import Metrics
 from streams.partitioning import partition_of
 from streams.queues import SourceQueue
-from streams.records import COUNTERS, Partial, encode
+from streams.records import COUNTERS, Cell, Partial, encode
 from streams.specs import Specs
 from streams.state import Ledger, Output
 from streams.topics import Topics
@@ -42,6 +43,8 @@ REASON_BYTES_MAX = 1000
 PARTIALS_PER_PUBLICATION = 8
 """How often partials go out in the shortest `publish_interval` of all experiments, so that they add little to it."""
 PARTIALS_PER_PUBLICATION_MIN = 2
+PARTIALS_MAX = 10_000
+"""In one commit, so that a worker that starts, and publishes everything, does so in commits that fit."""
 PARTIALS_SHARE = 0.03
 """Of a partition's time that may go into making partials; where it would be more, they go out less often, down to the least."""
 
@@ -79,7 +82,8 @@ class JoinAgent:
         self._settings, self._specs, self._metrics, self._clock = settings, specs, metrics, clock
         self._topics = (settings.topics.exposures, settings.topics.rewards)
         self._at_end = lambda topic, offset: at_end(topic, ledger.partition, offset)
-        self._dirty: set[tuple[str, int]] = set()
+        self._dirty: dict[tuple[str, int], None] = {}
+        """The (experiment, cell) pairs whose partials are to go out, in the order in which they changed first."""
         self._published_at = self._committed_at = 0.0
         self._interval_s = self._least_s = self._most_s = settings.partials_interval_s
         self._specs_seen = -1
@@ -91,9 +95,10 @@ class JoinAgent:
         self._sweep = Sweep(self.ledger.store)
         self._take_specs()
         self.fold.restore(self.ledger.store.scan)
-        self._dirty.update(self.fold.cells.periods(), ((name, COUNTERS) for name in self.fold.counts if name))
+        self._touch((name.experiment, cell) for cell, name in enumerate(self.fold.cells.names))
+        self._touch((name, COUNTERS) for name in self.fold.counts if name)
         if self.ledger.checkpoint.seq == 0:  # what a state before this one has published is void: say so in every experiment
-            self._dirty.update((name, COUNTERS) for name in self.fold.phases)
+            self._touch((name, COUNTERS) for name in self.fold.phases)
 
     async def step(self, queues: Mapping[str, SourceQueue]) -> float | None:
         self._take_specs()
@@ -113,7 +118,7 @@ class JoinAgent:
         if stale := self._sweep.stale(self.fold.watermark, self.fold.horizon_s, SWEPT_AT_REST):
             self.fold.evict(stale)
             keys, values, touched = self.fold.end()
-            self._dirty |= touched
+            self._touch(touched)
             await self._commit({}, keys, values)
             return 0
         if self._dirty and self._partials_due():
@@ -171,7 +176,7 @@ class JoinAgent:
         self._warn_of_crowded()
         exposures_dead, rewards_dead = fold.take_dead()
         keys, values, touched = fold.end()
-        self._dirty |= touched
+        self._touch(touched)
         letters = [
             *self._letters(self._topics[0], exposures_dead),
             *self._letters(self._topics[1], rewards_dead),
@@ -237,7 +242,7 @@ class JoinAgent:
     async def _commit(
         self, applied: Mapping[str, int], keys: list[bytes], values: list[bytes | None], others: Sequence[Output] = ()
     ) -> None:
-        due = self._dirty if self._partials_due() else set()
+        due = list(islice(self._dirty, PARTIALS_MAX)) if self._partials_due() else []
         began = time.perf_counter()
         outputs = [*others, *(self._partial(*pair) for pair in sorted(due))]
         started = time.perf_counter()
@@ -245,33 +250,54 @@ class JoinAgent:
         self._metrics.commit_seconds.observe(time.perf_counter() - started)
         self._committed_at = time.monotonic()
         if due:
-            self._dirty = set()
+            for pair in due:
+                del self._dirty[pair]
             self._published_at = time.monotonic()
             self._interval_s = min(max(self._least_s, (started - began) / PARTIALS_SHARE), self._most_s)
 
     # -- partials --------------------------------------------------------------------------------------------
 
+    def _touch(self, changed: Iterable[tuple[str, int]]) -> None:
+        self._dirty.update(dict.fromkeys(changed))
+
     def _partials_due(self) -> bool:
         return time.monotonic() - self._published_at >= self._interval_s
 
-    def _partial(self, key: str, period: int) -> Output:
-        fold, partition, experiment = self.fold, self.ledger.partition, name_of(key)
-        counts = fold.counts.get(experiment, ()) if period == COUNTERS else ()
-        versions = fold.versions.of.get(experiment) if period == COUNTERS else None
-        partial = Partial(
-            experiment=experiment,
-            partition=partition,
+    def _partial(self, key: str, cell: int) -> Output:
+        """Of a cell of the experiment and phase, or of the experiment's counters."""
+        partial = self._counters(name_of(key)) if cell == COUNTERS else self._cell(key, cell)
+        place = f"{key}|{partial.partition}|{partial.period}"
+        if partial.cell is not None:  # the segment last, for it may hold a bar
+            place += f"|{partial.cell.arm}|{partial.cell.holdback:d}|{partial.cell.segment}"
+        to = partition_of(partial.experiment, self._settings.partitions)
+        return Output(self._settings.topics.partials, to, place.encode(), encode(partial))
+
+    def _cell(self, key: str, cell: int) -> Partial:
+        fold, at = self.fold, self.ledger.checkpoint
+        _, segment, arm, holdback, period = fold.cells.names[cell]
+        return Partial(
+            experiment=name_of(key),
+            partition=self.ledger.partition,
             period=period,
-            seq=self.ledger.checkpoint.seq + 1,
-            phase=phase_of(key),
-            cells=fold.cells.of_period(key, period),
-            counters={label(Outcome(i)): n for i, n in enumerate(counts) if n},
+            seq=at.seq + 1,
+            cell=Cell(segment, arm, holdback, fold.cells.sums[cell], fold.lags.of_cell(cell)),
             event_ts=max(fold.exposures_mark, fold.rewards_mark),
-            epoch=self.ledger.checkpoint.epoch,
-            lags=fold.lags.of_period(key, period),
-            read_until=fold.rewards_mark if period == COUNTERS else 0.0,
+            phase=phase_of(key),
+            epoch=at.epoch,
+        )
+
+    def _counters(self, experiment: str) -> Partial:
+        fold, at = self.fold, self.ledger.checkpoint
+        versions = fold.versions.of.get(experiment)
+        return Partial(
+            experiment=experiment,
+            partition=self.ledger.partition,
+            period=COUNTERS,
+            seq=at.seq + 1,
+            counters={label(Outcome(i)): n for i, n in enumerate(fold.counts.get(experiment, ())) if n},
+            event_ts=max(fold.exposures_mark, fold.rewards_mark),
+            epoch=at.epoch,
+            read_until=fold.rewards_mark,
             versions=versions.rows if versions else [],
             older_versions=versions.older if versions else None,
         )
-        to = partition_of(experiment, self._settings.partitions)
-        return Output(self._settings.topics.partials, to, f"{key}|{partition}|{period}".encode(), encode(partial))

@@ -6,7 +6,6 @@ partitions and between a run and its replay; nothing that leaves the partition s
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ import msgspec
 
 from allocator.errors import StateError
 from allocator.moments import layout_of
-from streams.records import Cell
 
 __all__ = ["CELL_PREFIX", "CellName", "Cells"]
 
@@ -42,8 +40,6 @@ class Cells:
         self.sums: list[list[int]] = []
         self.hot: dict[int, list[int]] = {}
         self._ids: dict[CellName, int] = {}
-        self._of_period: dict[tuple[str, int], list[tuple[CellName, int]]] = {}
-        """In order of the names, so that equal sums give equal bytes."""
 
     def intern(self, name: CellName, metrics: int) -> int:
         """The cell's number; an empty cell on first sight."""
@@ -54,28 +50,16 @@ class Cells:
         cell = self._ids[name] = len(self.names)
         self.names.append(name)
         self.sums.append(sums)
-        insort(self._of_period.setdefault((name.experiment, name.period), []), (name, cell))
         return cell
 
-    def periods(self) -> Iterator[tuple[str, int]]:
-        """Every (experiment, period) that has a cell."""
-        yield from self._of_period
-
-    def of_period(self, experiment: str, period: int) -> list[Cell]:
-        """The wire form of one experiment's cells in one period, sorted by name."""
-        sums = self.sums
-        return [Cell(name[1], name[2], name[3], sums[c]) for name, c in self._of_period.get((experiment, period), ())]
-
-    def drain(self, keys: list[bytes], values: list[bytes | None]) -> set[tuple[str, int]]:
-        """Append the changed cells as changelog records; returns the (experiment, period) pairs they belong to."""
-        touched = set()
+    def drain(self, keys: list[bytes], values: list[bytes | None]) -> list[int]:
+        """Append the changed cells as changelog records; returns their numbers."""
         for cell, sums in self.hot.items():
-            name = self.names[cell]
             keys.append(CELL_PREFIX + cell.to_bytes(4, "big"))
-            values.append(msgspec.json.encode((*name, sums)))  # JSON: msgpack stops at 64 bits
-            touched.add((name.experiment, name.period))
+            values.append(msgspec.json.encode((*self.names[cell], sums)))  # JSON: msgpack stops at 64 bits
+        changed = list(self.hot)
         self.hot.clear()
-        return touched
+        return changed
 
     def restore(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take over stored cells, in the order of their numbers."""

@@ -207,7 +207,7 @@ class Fold:
         self._count_dead(batch.dead, self.dead_rewards, DEAD_R)
 
     def end(self) -> tuple[list[bytes], list[bytes | None], set[tuple[str, int]]]:
-        """Every changed record as changelog keys and values, and the (experiment, period) pairs whose partials changed."""
+        """Every changed record as changelog keys and values, and the (experiment, cell) pairs whose partials changed."""
         keys = escape_all(self._changed)
         values: list[bytes | None] = list(map(pack, self._changed.values()))
         self._account.count_tallied(self._slots.drain())

@@ -1,4 +1,4 @@
-"""How late rewards came: by experiment, arm, period of the exposure and metric, counts of lags in the bins of `allocator.delay`.
+"""How late rewards came: by cell and metric, counts of lags in the bins of `allocator.delay`.
 
 Counted once a unit where a metric is a maximum of zeros and ones, and for every reward that is not 0 where values add up; not for
 held-back units, which train nothing. They are what an estimate is made of, not an account: a correction, a crossover or an
@@ -18,7 +18,7 @@ from streams.join.cells import CellName
 
 __all__ = ["LAGS_PREFIX", "Lags"]
 
-LAGS_PREFIX = b"\x00lags"
+LAGS_PREFIX = b"\x00late"
 
 Rows = defaultdict[int, list[int]]
 """By place of the metric."""
@@ -29,37 +29,31 @@ class Lags:
 
     def __init__(self) -> None:
         self.of: list[Rows] = []
-        """By cell; shared by the cells of one arm and period."""
-        self._of_period: dict[tuple[str, int], dict[str, Rows]] = {}
+        """By cell."""
         self._untrained = _rows()
 
     def add(self, cell: CellName) -> None:
         """The next cell, by number."""
-        self.of.append(self._untrained if cell.holdback else self._rows(cell.experiment, cell.period, cell.arm))
+        self.of.append(self._untrained if cell.holdback else _rows())
 
-    def _rows(self, experiment: str, period: int, arm: str) -> Rows:
-        arms = self._of_period.setdefault((experiment, period), {})
-        return arms.setdefault(arm, _rows())
+    def of_cell(self, cell: int) -> list[list[int]]:
+        """The wire form, by metric; empty if there are none."""
+        rows = self.of[cell]
+        return [rows.get(j, []) for j in range(max(rows) + 1)] if rows and rows is not self._untrained else []
 
-    def of_period(self, experiment: str, period: int) -> dict[str, list[list[int]]]:
-        """The wire form, by arm and metric; arms without any left out."""
-        arms = self._of_period.get((experiment, period), {})
-        return {arm: [rows.get(j, []) for j in range(max(rows) + 1)] for arm, rows in sorted(arms.items()) if rows}
-
-    def drain(self, touched: Iterable[tuple[str, int]], keys: list[bytes], values: list[bytes | None]) -> None:
-        """Append as changelog records what there is of these (experiment, period) pairs."""
-        for experiment, period in touched:
-            if lags := self.of_period(experiment, period):
-                keys.append(LAGS_PREFIX + f"{period}|{experiment}".encode())
+    def drain(self, cells: Iterable[int], keys: list[bytes], values: list[bytes | None]) -> None:
+        """Append as changelog records what there is of these cells."""
+        for cell in cells:
+            if lags := self.of_cell(cell):
+                keys.append(LAGS_PREFIX + cell.to_bytes(4, "big"))
                 values.append(msgspec.json.encode(lags))
 
     def restore(self, records: Iterator[tuple[bytes, bytes]]) -> None:
-        """Take over what `drain` wrote."""
+        """Take over what `drain` wrote, once every cell was added."""
         for key, value in records:
-            period, _, experiment = key[len(LAGS_PREFIX) :].decode().partition("|")
-            for arm, found in msgspec.json.decode(value, type=dict[str, list[list[int]]]).items():
-                rows = self._rows(experiment, int(period), arm)
-                rows.update((j, row) for j, row in enumerate(found) if row)
+            cell = int.from_bytes(key[len(LAGS_PREFIX) :], "big")
+            found = msgspec.json.decode(value, type=list[list[int]])
+            self.of[cell].update((j, row) for j, row in enumerate(found) if row)
 
 
 def _rows() -> Rows:

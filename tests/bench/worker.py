@@ -78,7 +78,7 @@ def sums_of(newest: Iterable[Partial]) -> Sums:
     sums: Sums = {}
     for partial in newest:
         arms = sums.setdefault(partial.experiment, {})
-        for cell in partial.cells:
+        if (cell := partial.cell) is not None:
             own = cell.sums[: 1 + metrics_of[len(cell.sums)]]
             known = arms.get(cell.arm)
             arms[cell.arm] = own if known is None else [a + b for a, b in zip(known, own, strict=True)]

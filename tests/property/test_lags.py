@@ -65,10 +65,10 @@ def _row(row: np.ndarray) -> list[int]:  # type: ignore[type-arg]
 
 
 def lags_of(partition: Partition) -> Counts:
-    found = {}
-    for at in partition.fold.cells.periods():
-        if arms := partition.fold.lags.of_period(*at):
-            found[at] = {arm: [*rows, [], []][:2] for arm, rows in arms.items()}
+    found: Counts = {}
+    for cell, name in enumerate(partition.fold.cells.names):
+        if rows := partition.fold.lags.of_cell(cell):
+            found.setdefault((name.experiment, name.period), {})[name.arm] = [*rows, [], []][:2]
     return found
 
 

@@ -20,30 +20,32 @@ CHAT = experiment()
 LENGTH = layout_of(1).length
 PARTITIONS = 3
 PHASES = (1, 2)
-PLACES = [(COUNTERS, 1), (0, 1), (1, 1), (0, 2), (1, 2)]
-"""Periods with their phases: counters are of all."""
 CHATS = [msgspec.structs.replace(CHAT, phase=phase) for phase in PHASES]
 
-names = st.tuples(st.sampled_from(["", "pro"]), st.sampled_from(["a", "b"]), st.booleans())
-# Often the same as before, as most cells of a partial are.
+Place = tuple[int, int, str, str, bool]
+"""Phase, period, segment, arm and holdback. Counters are of all phases and have the rest empty."""
+NO_CELL: Place = (1, COUNTERS, "", "", False)
+
+places = st.just(NO_CELL) | st.tuples(
+    st.sampled_from(PHASES), st.sampled_from([0, 1]), st.sampled_from(["", "pro"]), st.sampled_from(["a", "b"]), st.booleans()
+)
+# Often the same as before, as where a correction takes back what it was told.
 sums = st.sampled_from([[k] * LENGTH for k in (0, 1, 2**70)]) | st.lists(st.integers(0, 2**70), min_size=LENGTH, max_size=LENGTH)
-lags = st.dictionaries(st.sampled_from(["a", "b"]), st.lists(st.sampled_from([[1] * LAG_BINS, [2] * LAG_BINS, []]), max_size=2))
-cells = st.dictionaries(names, sums, max_size=4)
+lags = st.lists(st.sampled_from([[1] * LAG_BINS, [2] * LAG_BINS, []]), max_size=2)
 counters = st.dictionaries(st.sampled_from(["exposures.applied", "rewards.applied", "rewards.waiting"]), st.integers(1, 10**6))
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Partial]:
-    """What partitions publish: each numbers its commits, from 1 in each epoch, and some of them carry some of its periods."""
+    """What partitions publish: each numbers its commits, from 1 in each epoch, and some of them carry some of its cells."""
     made = []
     epochs = draw(st.lists(st.integers(0, 3), min_size=PARTITIONS, max_size=PARTITIONS + 2))
     for place, drawn in enumerate(epochs):
         partition = place % PARTITIONS
         epoch = drawn + 4 * (place // PARTITIONS)  # a partition's later epoch is larger
         for seq in range(1, draw(st.integers(1, 5))):
-            for period, phase in draw(st.lists(st.sampled_from(PLACES), unique=True)):
-                moments = period != COUNTERS
-                found = [Cell(*name, row) for name, row in draw(cells).items()] if moments else []
+            for phase, period, segment, arm, holdback in draw(st.lists(places, unique=True, max_size=6)):
+                no_cell = period == COUNTERS
                 made.append(
                     Partial(
                         experiment="chat",
@@ -52,38 +54,40 @@ def histories(draw: st.DrawFn) -> list[Partial]:
                         period=period,
                         seq=seq,
                         epoch=epoch,
-                        cells=found,
-                        lags=draw(lags) if moments else {},
-                        counters={} if moments else draw(counters),
+                        cell=None if no_cell else Cell(segment, arm, holdback, draw(sums), [] if holdback else draw(lags)),
+                        counters=draw(counters) if no_cell else {},
                         event_ts=float(draw(st.integers(0, 100))),
                     )
                 )
     return made
 
 
+def place_of(p: Partial) -> Place:
+    return NO_CELL if p.cell is None else (p.phase, p.period, p.cell.segment, p.cell.arm, p.cell.holdback)
+
+
 def summed(partials: list[Partial]) -> tuple[object, ...]:
-    """The definition: of each partition's last epoch, each phase and period the one with the largest number, added up."""
+    """The definition: of each partition's last epoch and each place the one with the largest number, added up."""
     last: dict[int, int] = {}
     for p in partials:
         last[p.partition] = max(p.epoch, last.get(p.partition, 0))
-    newest: dict[tuple[int, int, int], Partial] = {}
+    newest: dict[tuple[int, Place], Partial] = {}
     for p in sorted(partials, key=lambda p: p.seq):
         if p.epoch == last[p.partition]:
-            newest[p.partition, p.phase, p.period] = p
+            newest[p.partition, place_of(p)] = p
     arms: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0] * LENGTH)
     held_back = {phase: [0] * LENGTH for phase in PHASES}
     total: dict[str, int] = defaultdict(int)
     inputs: dict[str, int] = defaultdict(int)
+    late: Counter[tuple[int, str, int]] = Counter()
     for p in newest.values():
         inputs[str(p.partition)] = max(inputs[str(p.partition)], p.seq)
         for name, n in p.counters.items():
             total[name] += n
-        for cell in p.cells:
-            into = held_back[p.phase] if cell.holdback else arms[p.phase, cell.arm]
-            into[:] = [a + b for a, b in zip(into, cell.sums, strict=True)]
-    late: Counter[tuple[int, str, int]] = Counter()
-    for p in newest.values():
-        late.update({(p.phase, arm, j): sum(row) for arm, rows in p.lags.items() for j, row in enumerate(rows)})
+        if p.cell is not None:
+            into = held_back[p.phase] if p.cell.holdback else arms[p.phase, p.cell.arm]
+            into[:] = [a + b for a, b in zip(into, p.cell.sums, strict=True)]
+            late.update({(p.phase, p.cell.arm, j): sum(row) for j, row in enumerate(p.cell.lags)})
     return {of: row for of, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs), +late
 
 
@@ -113,11 +117,11 @@ def test_any_order_and_any_duplication_gives_the_totals_of_the_newest(partials: 
 @given(histories(), st.integers(0, 60))
 def test_a_restart_from_what_was_stored_changes_nothing(partials: list[Partial], at: int) -> None:
     """The allocate agent stores what `replace` took, under its place, and restores in any order."""
-    stored: dict[tuple[int, int, int], Partial] = {}
+    stored: dict[tuple[int, Place], Partial] = {}
     before = Totals()
     for each in partials[:at]:
         if before.replace(each):
-            stored[each.partition, each.phase, each.period] = each
+            stored[each.partition, place_of(each)] = each
     after = Totals()
     for each in [*stored.values(), *partials[at // 2 :]]:
         after.replace(each)
@@ -130,7 +134,8 @@ def test_units_held_back_train_nothing(partials: list[Partial]) -> None:
     with_them, without = Totals(), Totals()
     for each in partials:
         with_them.replace(each)
-        without.replace(msgspec.structs.replace(each, cells=[cell for cell in each.cells if not cell.holdback]))
+        if each.cell is None or not each.cell.holdback:
+            without.replace(each)
     for chat in CHATS:
         one, other = with_them.training(chat), without.training(chat)
         assert (one.total, one.lags, one.read_until) == (other.total, other.lags, other.read_until)

@@ -90,7 +90,7 @@ def test_lags_are_counted_under_a_cap_and_not_where_units_are_excluded() -> None
         partition.chunk(exposure(), spend(3.0))
         for ts in (1002.0, 1003.0):  # beyond the cap rewards still come
             partition.chunk(spend(4.0, ts))
-        rows = partition.fold.lags.of_period("chat", 0).get("a", [[], []])
+        [rows] = map(partition.fold.lags.of_cell, range(len(partition.fold.cells.names)))
         assert sum(rows[1] if len(rows) > 1 else []) == lags
 
 

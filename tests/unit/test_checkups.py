@@ -5,7 +5,7 @@ from __future__ import annotations
 from allocator.health import HealthCheck
 from streams.allocate.totals import Totals
 from streams.health import DUE_S, FRESH_S, Checkups, ExperimentHealth, publication_of, signs_of
-from streams.records import COUNTERS, ArmState, Decision, Partial, VersionUnits
+from streams.records import COUNTERS, ArmState, Cell, Decision, Partial, VersionUnits
 from streams.report.health import health_alarms
 from tests.folding import Partition, experiment, exposure
 
@@ -35,8 +35,9 @@ def test_signs_are_put_together_from_sums_and_decisions() -> None:
     )
     totals, versions = Totals(), folded.versions.of["chat"]
     common = {"experiment": "chat", "partition": 0, "seq": 1, "event_ts": 1000.0}
-    totals.replace(Partial(period=0, cells=folded.cells.of_period("chat", 0), **common))
-    totals.replace(Partial(period=COUNTERS, cells=[], counters={"exposures.applied": 2}, versions=versions.rows, **common))
+    for name, sums in zip(folded.cells.names, folded.cells.sums, strict=True):
+        totals.replace(Partial(period=0, cell=Cell(name.segment, name.arm, name.holdback, sums), **common))
+    totals.replace(Partial(period=COUNTERS, counters={"exposures.applied": 2}, versions=versions.rows, **common))
     signs = signs_of(experiment(), totals, [decision(6), decision(7)], None, now=1001.0)
     assert (signs.units, signs.counters, signs.event_ts, signs.valid_until) == (2, {"exposures.applied": 2}, 1000.0, None)
     assert signs.versions.rows == [VersionUnits(7, 1000.0, {"a": (1, 2_000_000), "b": (1, 2_000_000)})]

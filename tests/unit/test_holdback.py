@@ -156,9 +156,9 @@ def test_only_what_every_unit_counts_in_has_an_effect() -> None:
 # -- as it is shown --------------------------------------------------------------------------------------------------------------
 
 
-def partial(period: int, allocated: Moments, held_back: Moments) -> Partial:
+def partials(period: int, allocated: Moments, held_back: Moments) -> list[Partial]:
     cells = [Cell("", "b", False, list(allocated.sums)), Cell("", "a", True, list(held_back.sums))]
-    return Partial(experiment="chat", partition=0, period=period, seq=1, cells=cells)
+    return [Partial(experiment="chat", partition=0, period=period, seq=1, cell=cell) for cell in cells]
 
 
 def test_the_state_is_what_json_can_say() -> None:
@@ -171,7 +171,8 @@ def test_the_state_is_what_json_can_say() -> None:
     rng = np.random.default_rng(1)
     cohorts = simulated(rng, [0.1, 0.1], [0.2, 0.2], 5000)
     for p in cohorts.allocated:
-        totals.replace(partial(p, cohorts.allocated[p], cohorts.held_back[p]))
+        for partial in partials(p, cohorts.allocated[p], cohorts.held_back[p]):
+            totals.replace(partial)
     found = read_holdback(experiment(holdback=0), totals, LATE)  # nobody is held back any more, and what was counted stays
     assert found is not None
     assert (found.allocated, found.held_back) == cohorts.units

@@ -1,8 +1,9 @@
-"""The newest partial of every partition and period, summed."""
+"""The newest partial of every partition and cell, summed."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import msgspec
 
@@ -26,13 +27,18 @@ def units(n: int, successes: int = 0) -> list[int]:
     return sums
 
 
-def partial(seq: int, *cells: Cell, partition: int = 0, period: int = 0, **fields: object) -> Partial:
-    given: dict[str, object] = {"experiment": "chat", "partition": partition, "period": period, "seq": seq, **fields}
-    return Partial(cells=list(cells), **given)  # type: ignore[arg-type]
+def partial(seq: int, cell: Cell, *, partition: int = 0, period: int = 0, **fields: Any) -> Partial:
+    return Partial(experiment="chat", partition=partition, period=period, seq=seq, cell=cell, **fields)
 
 
-def cell(arm: str, n: int, successes: int = 0, *, segment: str = "", holdback: bool = False) -> Cell:
-    return Cell(segment, arm, holdback, units(n, successes))
+def counters(seq: int, partition: int = 0, **fields: Any) -> Partial:
+    return Partial(experiment="chat", partition=partition, period=COUNTERS, seq=seq, **fields)
+
+
+def cell(
+    arm: str, n: int = 0, successes: int = 0, *, segment: str = "", holdback: bool = False, lags: list[list[int]] | None = None
+) -> Cell:
+    return Cell(segment, arm, holdback, units(n, successes), lags or [])
 
 
 def trained(totals: Totals) -> dict[str, tuple[int, int]]:
@@ -70,7 +76,8 @@ def test_a_replay_changes_nothing() -> None:
 
 def test_partitions_and_periods_add_up() -> None:
     totals = taking(
-        partial(1, cell("a", 1, 1), cell("b", 2)),
+        partial(1, cell("a", 1, 1)),
+        partial(1, cell("b", 2)),
         partial(1, cell("a", 10), period=1),
         partial(7, cell("a", 100, 50), partition=3, period=1),
     )
@@ -79,14 +86,25 @@ def test_partitions_and_periods_add_up() -> None:
     assert trained(totals) == {"a": (211, 61), "b": (2, 0)}
 
 
-def test_a_cell_the_newest_partial_no_longer_has_is_gone() -> None:
-    totals = taking(partial(1, cell("a", 5), cell("b", 5)), partial(2, cell("a", 6)))
-    assert trained(totals) == {"a": (6, 0), "b": (0, 0)}
+def test_a_cell_of_which_nothing_new_is_said_stays() -> None:
+    totals = taking(partial(1, cell("a", 5)), partial(1, cell("b", 5)), partial(2, cell("a", 6)))
+    assert trained(totals) == {"a": (6, 0), "b": (5, 0)}
+
+
+def test_a_partial_of_neither_a_cell_nor_counters_is_left_alone() -> None:
+    """Before there was one a cell, a partial held all cells of a period."""
+    written = msgspec.json.decode(msgspec.json.encode(partial(1, cell("a", 1))))
+    written["cells"] = [written.pop("cell")]
+    totals = Totals()
+    assert not totals.replace(msgspec.convert(written, Partial))
+    assert (trained(totals), totals.inputs()) == ({}, {})
 
 
 def test_segments_are_trained_on_together_and_the_holdback_is_not() -> None:
     totals = taking(
-        partial(1, cell("a", 1), cell("a", 10, segment="pro"), cell("a", 100, 40, holdback=True)),
+        partial(1, cell("a", 1)),
+        partial(1, cell("a", 10, segment="pro")),
+        partial(1, cell("a", 100, 40, holdback=True)),
         partial(1, cell("a", 1000, 1, segment="pro", holdback=True), partition=1),
     )
     assert trained(totals) == {"a": (11, 0)}
@@ -96,9 +114,9 @@ def test_segments_are_trained_on_together_and_the_holdback_is_not() -> None:
 
 def test_counters_add_up_over_partitions_and_are_not_kept_by_period() -> None:
     totals = taking(
-        partial(1, period=COUNTERS, counters={"rewards.applied": 3, "exposures.applied": 4}),
-        partial(2, period=COUNTERS, counters={"rewards.applied": 5, "exposures.applied": 6}),
-        partial(1, period=COUNTERS, partition=1, counters={"exposures.applied": 10, "rewards.late": 1}),
+        counters(1, counters={"rewards.applied": 3, "exposures.applied": 4}),
+        counters(2, counters={"rewards.applied": 5, "exposures.applied": 6}),
+        counters(1, 1, counters={"exposures.applied": 10, "rewards.late": 1}),
         partial(9, cell("a", 1), period=3),
     )
     assert totals.counters() == {"exposures.applied": 16, "rewards.applied": 5, "rewards.late": 1}
@@ -107,14 +125,15 @@ def test_counters_add_up_over_partitions_and_are_not_kept_by_period() -> None:
 
 def test_counters_may_fall_when_a_waiting_reward_is_applied() -> None:
     totals = taking(
-        partial(1, period=COUNTERS, counters={"rewards.waiting": 2}),
-        partial(2, period=COUNTERS, counters={"rewards.applied": 2}),
+        counters(1, counters={"rewards.waiting": 2}),
+        counters(2, counters={"rewards.applied": 2}),
     )
     assert totals.counters() == {"rewards.applied": 2}
 
 
 def test_inputs_name_the_newest_sequence_number_of_every_partition() -> None:
-    totals = taking(partial(3), partial(8, period=1), partial(2, period=2), partial(5, partition=10), partial(4, partition=2))
+    a = cell("a")
+    totals = taking(partial(3, a), partial(8, a, period=1), partial(2, a, period=2), counters(5, 10), partial(4, a, partition=2))
     assert totals.inputs() == {"0": 8, "2": 4, "10": 5}
 
 
@@ -122,7 +141,7 @@ def test_a_state_begun_anew_replaces_all_that_the_one_before_has_published() -> 
     totals = taking(
         partial(70, cell("a", 100), epoch=1),
         partial(71, cell("a", 1000), epoch=1, period=1),
-        partial(71, epoch=1, period=COUNTERS, counters={"exposures.applied": 1100}),
+        counters(71, epoch=1, counters={"exposures.applied": 1100}),
         partial(5, cell("a", 7), partition=1, epoch=1),
     )
     assert totals.replace(partial(1, cell("a", 3), epoch=2))
@@ -140,7 +159,7 @@ def test_without_epochs_a_state_begun_anew_would_not_be_heard() -> None:
 
 
 def test_the_newest_event_time_is_kept() -> None:
-    totals = taking(partial(1, event_ts=100.0), partial(1, partition=1, event_ts=90.0), partial(1, event_ts=500.0))
+    totals = taking(counters(1, event_ts=100.0), counters(1, 1, event_ts=90.0), counters(1, event_ts=500.0))
     assert totals.event_ts == 100.0  # the last one is a replay under a number known already
 
 
@@ -151,8 +170,9 @@ def test_partials_are_not_changed_by_what_comes_after() -> None:
 
 
 def test_training_is_there_by_segment_and_by_period_too() -> None:
-    first = partial(1, cell("a", 5, 2, segment="pro"), cell("b", 4, segment="free"), cell("a", 9, holdback=True), period=3)
-    totals = taking(first, partial(2, cell("a", 1, 1, segment="pro"), period=2, partition=1))
+    cells = [cell("a", 5, 2, segment="pro"), cell("b", 4, segment="free"), cell("a", 9, holdback=True)]
+    first = [partial(1, each, period=3) for each in cells]
+    totals = taking(*first, partial(2, cell("a", 1, 1, segment="pro"), period=2, partition=1))
     found = totals.training(CHAT)
     assert {name: [m.n for m in arms] for name, arms in found.by_segment.items()} == {"free": [0, 4], "pro": [6, 0]}
     assert {period: [m.n for m in arms] for period, arms in found.by_period.items()} == {2: [1, 0], 3: [5, 4]}
@@ -167,49 +187,51 @@ def late(bin_: int, count: int = 1) -> list[int]:
 
 def test_lags_add_up_over_partitions_by_period_arm_and_metric() -> None:
     totals = taking(
-        partial(1, period=1, lags={"a": [late(3), late(4)]}),
-        partial(1, period=1, partition=1, lags={"a": [[], late(4, 2)], "b": [late(0)]}),
-        partial(1, period=2, lags={"a": [late(3, 5)]}),
+        partial(1, cell("a", lags=[late(3)], segment="pro"), period=1),
+        partial(1, cell("a", lags=[[], late(4)]), period=1),
+        partial(1, cell("a", lags=[[], late(4, 2)]), period=1, partition=1),
+        partial(1, cell("b", lags=[late(0)]), period=1, partition=1),
+        partial(1, cell("a", lags=[late(3, 5)]), period=2),
     )
     found = totals.training(CHAT)
     assert found.lags == {1: {"a": [late(3), late(4, 3)], "b": [late(0)]}, 2: {"a": [late(3, 5)]}}
     assert found.every_lag == {"a": [late(3, 6), late(4, 3)], "b": [late(0)]}
     assert dataclasses.replace(found, all_lags=None).every_lag == found.every_lag
-    totals.replace(partial(2, period=1, lags={"a": [late(3, 2), late(4)]}))
+    totals.replace(partial(2, cell("a", lags=[late(3, 2)], segment="pro"), period=1))
     assert totals.training(CHAT).every_lag == {"a": [late(3, 7), late(4, 3)], "b": [late(0)]}
 
 
 def test_lags_of_a_state_begun_anew_replace_those_before() -> None:
-    totals = taking(partial(9, period=1, epoch=1, lags={"a": [late(3)]}), partial(1, period=2, epoch=2, lags={"a": [late(5)]}))
+    totals = taking(
+        partial(9, cell("a", lags=[late(3)]), period=1, epoch=1), partial(1, cell("a", lags=[late(5)]), period=2, epoch=2)
+    )
     assert totals.training(CHAT).every_lag == {"a": [late(5)]}
 
 
 def test_rewards_were_read_up_to_what_the_furthest_partition_says() -> None:
     totals = Totals()
     assert totals.training(CHAT).read_until is None
-    totals.replace(partial(1, period=COUNTERS, read_until=100.0))
-    totals.replace(partial(1, period=COUNTERS, partition=1, read_until=90.0))
+    totals.replace(counters(1, read_until=100.0))
+    totals.replace(counters(1, 1, read_until=90.0))
     assert totals.training(CHAT).read_until == 100.0
-    totals.replace(partial(1, period=COUNTERS, epoch=1, read_until=50.0))
+    totals.replace(counters(1, epoch=1, read_until=50.0))
     assert totals.training(CHAT).read_until == 90.0
 
 
 def test_partials_without_lags_can_be_read() -> None:
     """Those of workers that did not count them."""
     written = msgspec.json.decode(msgspec.json.encode(partial(1, cell("a", 1))))
-    del written["lags"], written["read_until"]
+    written["cell"].pop()
+    del written["read_until"]
     totals = taking(msgspec.convert(written, Partial))
     assert (totals.training(CHAT).lags, totals.training(CHAT).read_until) == ({}, None)
 
 
 def test_versions_are_those_of_the_counters_partials_and_replaced_with_them() -> None:
-    def counters(seq: int, partition: int, *rows: VersionUnits) -> Partial:
-        return partial(seq, partition=partition, period=COUNTERS, versions=list(rows))
-
     totals = taking(
-        counters(1, 0, VersionUnits(7, 10.0, {"a": (1, 2)})),
-        counters(2, 0, VersionUnits(7, 20.0, {"a": (3, 6)})),
-        counters(1, 1, VersionUnits(7, 15.0, {"a": (1, 2), "b": (1, 2)}), VersionUnits(8, 30.0, {"b": (2, 4)})),
+        counters(1, 0, versions=[VersionUnits(7, 10.0, {"a": (1, 2)})]),
+        counters(2, 0, versions=[VersionUnits(7, 20.0, {"a": (3, 6)})]),
+        counters(1, 1, versions=[VersionUnits(7, 15.0, {"a": (1, 2), "b": (1, 2)}), VersionUnits(8, 30.0, {"b": (2, 4)})]),
     )
     assert totals.versions().rows == [VersionUnits(7, 20.0, {"a": (4, 8), "b": (1, 2)}), VersionUnits(8, 30.0, {"b": (2, 4)})]
     assert totals.versions().older is None
