@@ -49,12 +49,12 @@ __all__ = ["ARMS_MAX", "METRICS_MAX", "SEGMENTS_MAX", "load_experiment"]
 ARMS_MAX = 100
 METRICS_MAX = 50
 SEGMENTS_MAX = 1000
-MOMENTS_BYTES_MAX = 900_000
-"""A period's moments over all arms, segments and metrics travel as one Kafka record."""
-LAG_BYTES = 8
-"""What a count of lags takes, at most: seven digits and a comma."""
-NUMBER_BYTES = 24
-"""What a sum takes as decimal text, about: seven digits for a count of units, thirty for a weighted square."""
+NUMBERS_MAX = 1_000_000
+"""Sums and counts of lags that a partition may keep of a period: some 40 MiB of memory."""
+DECISION_BYTES_MAX = 900_000
+"""A decision says how every arm does on every metric, and is one Kafka record."""
+READOUT_BYTES = 110
+"""What that takes beside the metric's name."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME_RULE = "a name of at most 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
@@ -128,7 +128,7 @@ class _Reader:
         )
         covariates = read_covariates("covariates", source.get("covariates", ()), self._error)
         indicators = sum(metric.missing == "excluded" for metric in metrics.values())
-        self._size(ids, segments, len(metrics), indicators + (len(covariates) + 1 if covariates else 0))
+        self._size(ids, names, len(segments), len(metrics), indicators + (len(covariates) + 1 if covariates else 0))
         enrolment = self._share("enrolment", source["enrolment"]) if "enrolment" in source else None
         stages = read_stages(source.get("stages", ()), enrolment, self._error)
         experiment = Experiment(
@@ -182,15 +182,17 @@ class _Reader:
         except SpecError as error:
             self.errors.insert(at, error)
 
-    def _size(self, arms: Sequence[str], segments: Sequence[str], metrics: int, others: int) -> None:
+    def _size(self, arms: Sequence[str], names: Sequence[str], segments: int, metrics: int, others: int) -> None:
         """Each arm, and the holdback, has a cell in every declared segment and in `other`."""
-        cells = (len(arms) + 1) * (len(segments) + 1)
-        names = max(map(len, arms), default=0) + max(map(len, segments), default=0)
-        lags = len(arms) * metrics * LAG_BINS * LAG_BYTES
-        if cells * (names + NUMBER_BYTES * layout_of(max(metrics, 1) + others).length) + lags > MOMENTS_BYTES_MAX:
+        cells = (len(arms) + 1) * (segments + 1)
+        numbers = cells * (layout_of(max(metrics, 1) + others).length + metrics * LAG_BINS)
+        if numbers > NUMBERS_MAX:
             beside = f" and {others} covariates and indicators" if others else ""
-            found = f"{len(arms)} arms × {len(segments)} segments × {metrics} metrics{beside}"
-            self._error("segments", found, f"fewer: their moments must fit {MOMENTS_BYTES_MAX} bytes")
+            found = f"{len(arms)} arms × {segments} segments × {metrics} metrics{beside}: {numbers} numbers"
+            self._error("segments", found, f"fewer: at most {NUMBERS_MAX} numbers, which a partition keeps of every period")
+        if len(arms) * sum(READOUT_BYTES + len(name) for name in names) > DECISION_BYTES_MAX:
+            found = f"{len(arms)} arms × {len(names)} metrics with names of {max(map(len, names))} characters"
+            self._error("metrics", found, f"fewer, or shorter names: a decision must fit {DECISION_BYTES_MAX} bytes")
 
     def _error(self, path: str, value: Any, expected: str) -> None:
         self.errors.append(SpecError(path, "missing" if value is _MISSING else value, expected))

@@ -160,11 +160,24 @@ def test_a_missing_field_is_called_missing() -> None:
     assert {error.path: error.value for error in raised.value.errors}["arms"] == "missing"
 
 
-def test_more_sums_than_travel_together_are_refused() -> None:
+def test_more_sums_than_a_partition_keeps_are_refused() -> None:
     spec = {"experiment": "wide", "arms": [f"a{i}" for i in range(100)], "metrics": {"click": "binary"}}
-    load_experiment({**spec, "segments": [f"s{i}" for i in range(40)]})
-    with pytest.raises(SpecErrors, match="100 arms × 500 segments × 1 metrics"):
+    load_experiment({**spec, "segments": [f"s{i}" for i in range(250)]})
+    with pytest.raises(SpecErrors, match=r"100 arms × 500 segments × 1 metrics: 1771035 numbers.*at most 1000000"):
         load_experiment({**spec, "segments": [f"s{i}" for i in range(500)]})
+
+
+def test_a_decision_that_is_no_record_any_more_is_refused() -> None:
+    def deep(length: int) -> Experiment:
+        names = [f"m{i}".ljust(length, "x") for i in range(50)]
+        metrics = dict.fromkeys(names, "binary")
+        return load_experiment(
+            {"experiment": "deep", "arms": [f"a{i}" for i in range(100)], "metrics": metrics, "objective": names[0]}
+        )
+
+    deep(60)
+    with pytest.raises(SpecErrors, match=r"100 arms × 50 metrics with names of 128 characters.*shorter names.*900000 bytes"):
+        deep(128)
 
 
 @pytest.mark.parametrize(
