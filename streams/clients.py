@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotRead
 
 from allocator.errors import AllocatorError
 from streams.connection import Connection
+from streams.seam import stop
 
 __all__ = ["ANSWER_TIMEOUT_S", "UNREACHABLE", "Unreachable", "admin_client", "started"]
 
@@ -44,7 +45,6 @@ async def started(client: Client, connection: Connection) -> AsyncIterator[Clien
     ------
     Unreachable : no broker answered in `ANSWER_TIMEOUT_S`, at the start or later.
     """
-    close = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await client.start()
@@ -52,7 +52,12 @@ async def started(client: Client, connection: Connection) -> AsyncIterator[Clien
     except UNREACHABLE as error:
         raise Unreachable(connection.bootstrap) from error
     finally:
-        await close()
+        if isinstance(client, AIOKafkaConsumer):
+            await stop(client)
+        elif isinstance(client, AIOKafkaAdminClient):
+            await client.close()
+        else:
+            await client.stop()
 
 
 def admin_client(connection: Connection, **options: Any) -> AIOKafkaAdminClient:

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from allocator.errors import TopicError
 from streams.clients import ANSWER_TIMEOUT_S, UNREACHABLE, Unreachable, started
 from streams.connection import Connection
+from streams.seam import stop
 
 __all__ = ["CompactedTopic", "read_compacted", "settled"]
 
@@ -121,7 +122,7 @@ class CompactedTopic:
     async def _close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop(consumer)
 
     async def _poll(self) -> None:
         assert self._consumer is not None

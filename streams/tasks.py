@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
 
 from faust.types import TP
@@ -88,8 +88,10 @@ class PartitionTask:
                     await asyncio.wait_for(self._wake.wait(), pause_s)
                 except TimeoutError:
                     continue
-        except Exception as error:  # noqa: BLE001 - whatever it is, memory is ahead of the log now
-            self._failed(error)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._task is not None and self._task.cancelling():
+                raise
+            self._failed(error)  # whatever it is, memory is ahead of the log now
 
     async def stop(self) -> None:
         """End after the step under way, and release the partition."""
@@ -154,7 +156,7 @@ class Partitions:
         self.restored = False
         async with self._lock:
             tasks, self.tasks = self.tasks, {}
-            await asyncio.gather(*(task.stop() for task in tasks.values()))
+            await self._together(task.stop() for task in tasks.values())
 
     async def assign(self, assigned: Iterable[TP]) -> None:
         """Restore and run the assigned partitions."""
@@ -175,14 +177,21 @@ class Partitions:
                 new[name, partition] = PartitionTask(group.make(partition), group.topics, self._failed, self.backlog)
             log.info("assigned %s", sorted(wanted))
             self.tasks.update(new)
-            try:
-                done = await asyncio.gather(*(task.start(lambda: self._generation != generation) for task in new.values()))
-            except Exception as error:  # noqa: BLE001 - a partition that cannot be restored would never be read
-                self._failed(error)
-                return
-            self.restored = all(done) and self._generation == generation
+            done = await self._together(task.start(lambda: self._generation != generation) for task in new.values())
+            self.restored = done and self._generation == generation
             if self.restored:
                 log.info("ready: %d partitions restored", len(self.tasks))
+
+    async def _together(self, work: Iterable[Coroutine[Any, Any, Any]]) -> bool:
+        """Whether all was done. `failed` is told of what raised, be it a CancelledError: some come out of a library uncalled for.
+
+        A partition that cannot be restored would never be read, and one that cannot be released never be restored.
+        """
+        done = await asyncio.gather(*work, return_exceptions=True)
+        errors = [each for each in done if isinstance(each, BaseException)]
+        for error in errors:
+            self._failed(error)
+        return not errors and False not in done
 
     # -- what the transport asks -----------------------------------------------------------------------------
 

@@ -4,6 +4,6 @@ One file a library, named after it, so that who only needs a producer does not i
 contract test for each name, and `tests/unit/test_private_names.py` finds any that is used elsewhere.
 """
 
-from streams.seam.aiokafka import Batch, Room, abandon, build_batches, install, read_batches
+from streams.seam.aiokafka import Batch, Room, abandon, build_batches, install, read_batches, stop
 
-__all__ = ["Batch", "Room", "abandon", "build_batches", "install", "read_batches"]
+__all__ = ["Batch", "Room", "abandon", "build_batches", "install", "read_batches", "stop"]

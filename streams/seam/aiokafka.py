@@ -5,21 +5,33 @@
 2. A fetch that leaves partitions out, because what it brought for them before is not taken yet, does not wait at the broker.
 3. The batch builder is filled from below (`build_batches`), a producer can be closed without its last wait (`abandon`), and one
    that was fenced keeps quiet about it (`forget_transaction`).
+4. A consumer can be stopped while a fetch has just failed (`end_fetches`, `stop`).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-__all__ = ["Batch", "Room", "abandon", "build_batches", "forget_transaction", "install", "read_batches"]
+__all__ = [
+    "Batch",
+    "Room",
+    "abandon",
+    "build_batches",
+    "end_fetches",
+    "forget_transaction",
+    "install",
+    "read_batches",
+    "stop",
+]
 
 PARTIAL_FETCH_WAIT_MS = 20
 """How long the broker may hold an empty fetch that leaves partitions out. The fetcher has one fetch under way to a broker: the
@@ -193,6 +205,29 @@ def build_batches(
         batch.close()
         batches.append(batch)
     return batches
+
+
+async def stop(consumer: AIOKafkaConsumer) -> None:
+    """Stop it, whatever its fetches are at."""
+    await end_fetches(consumer)
+    await consumer.stop()
+
+
+async def end_fetches(consumer: AIOKafkaConsumer) -> None:
+    """Cancel what it is fetching, before it is stopped.
+
+    aiokafka awaits what it cancels, and a fetch that failed a moment ago and rests raises CancelledError then. Whoever stopped
+    the consumer would take it for their own, and end without a word.
+    """
+    if (of := consumer._fetcher) is None:
+        return
+    of._fetch_task.cancel()  # it would begin others
+    await asyncio.wait([of._fetch_task])
+    for fetch in of._pending_tasks:
+        fetch.cancel()
+    if of._pending_tasks:
+        await asyncio.wait(of._pending_tasks)
+    of._pending_tasks.clear()
 
 
 async def abandon(producer: AIOKafkaProducer) -> None:

@@ -16,7 +16,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP, ConsumerMessage
 
-from streams.seam.aiokafka import PARTIAL_FETCH_WAIT_MS, Batch, Room, install
+from streams.seam.aiokafka import PARTIAL_FETCH_WAIT_MS, Batch, Room, end_fetches, install
 
 __all__ = ["TRANSPORT_SCHEME", "Intake", "NoTables", "Worker", "install_transport"]
 
@@ -64,6 +64,7 @@ class _ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         """Leave the group: a member with an id of its own would keep its seat, and its partitions rest, till the session ends."""
         if self._consumer is not None and self._consumer._coordinator is not None:
             self._consumer._coordinator._group_instance_id = None
+            await end_fetches(self._consumer)
         await super().on_thread_stop()
 
     def highwater(self, tp: TP) -> int | None:

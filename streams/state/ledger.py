@@ -37,7 +37,7 @@ from aiokafka.errors import ProducerFenced
 
 from allocator.errors import Fenced, StateError
 from streams.connection import Connection
-from streams.seam import Batch, build_batches, read_batches
+from streams.seam import Batch, build_batches, read_batches, stop
 from streams.state.origin import UNCHECKED, Checkpoint, Origin, continued, require_whole
 from streams.state.store import Store, StoreMemory
 
@@ -187,7 +187,7 @@ class Ledger:
                     await asyncio.sleep(0)
             self._note(WHOLE_AT, looked_at, self.store.position or position)
         finally:
-            await consumer.stop()
+            await stop(consumer)
         return True
 
     def _note(self, key: bytes, value: bytes, position: int) -> None:
