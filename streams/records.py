@@ -112,7 +112,7 @@ COUNTERS = -1
 """The period of a partial that carries counters instead of a cell: they are not kept by period."""
 
 
-class Partial(Struct, frozen=True, kw_only=True):
+class Partial(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one join partition has counted of a cell so far, or its counters of an experiment. The newest replaces all before it.
 
     Only what changed is published anew, so that the cost follows the traffic and not the number of arms, segments and periods.

@@ -69,15 +69,23 @@ class _Sums:
             arms = (self.held_back if at.holdback else self.periods).setdefault(at.period, {})
             arms[at.arm] = _added(arms.get(at.arm), more)
         if was.lags != now.lags:
-            nothing: list[int] = []
-            places = [known.setdefault(at.arm, []) for known in (self.all_lags, self.lags.setdefault(at.period, {}))]
-            for j, (row, before) in enumerate(zip_longest(now.lags, was.lags, fillvalue=nothing)):
-                late = _less(row, before) if row != before else []
-                for rows in places:
-                    if j == len(rows):
-                        rows.append([])
-                    if late:
-                        rows[j] = _added(rows[j] or None, late)
+            self._move_lags(at, was.lags, now.lags)
+
+    def _move_lags(self, at: _Place, was: list[list[int]], now: list[list[int]]) -> None:
+        """Few bins change from one partial to the next, so they are looked for."""
+        nothing: list[int] = []
+        of_all, of_period = (known.setdefault(at.arm, []) for known in (self.all_lags, self.lags.setdefault(at.period, {})))
+        for j, (row, before) in enumerate(zip_longest(now, was, fillvalue=nothing)):
+            for rows in (of_all, of_period):
+                if j == len(rows):
+                    rows.append([])
+                if len(rows[j]) < len(row):
+                    rows[j] = [0] * len(row)
+            if row != before:
+                for i, (n, m) in enumerate(zip_longest(row, before, fillvalue=0)):
+                    if n != m:
+                        of_all[j][i] += n - m
+                        of_period[j][i] += n - m
 
 
 class Totals:

@@ -45,7 +45,7 @@ PARTIALS_PER_PUBLICATION = 8
 PARTIALS_PER_PUBLICATION_MIN = 2
 PARTIALS_MAX = 10_000
 """In one commit, so that a worker that starts, and publishes everything, does so in commits that fit."""
-PARTIALS_SHARE = 0.03
+PARTIALS_SHARE = 0.06
 """Of a partition's time that may go into making partials; where it would be more, they go out less often, down to the least."""
 
 
