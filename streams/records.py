@@ -103,9 +103,9 @@ class Cell(Struct, array_like=True, frozen=True, gc=False):
     holdback: bool
     sums: list[int]
     """Moments, see `allocator.moments`."""
-    lags: list[list[int]] = []
-    """By metric: how many rewards came how late, in the bins of `allocator.delay.lag_edges`. A metric without any has an empty
-    list, or none. Of units that train the allocation; an estimate's input, which corrections do not take back."""
+    lags: list[dict[int, int]] = []
+    """By metric: how many rewards came how late, by bin of `allocator.delay.lag_edges`, those without any left out. Of units that
+    train the allocation; an estimate's input, which corrections do not take back."""
 
 
 COUNTERS = -1

@@ -150,7 +150,7 @@ _PARTIAL = Partial(
     partition=0,
     period=20416,
     seq=8812,
-    cell=Cell(segment="pro", arm="b", holdback=False, sums=_one_unit()),
+    cell=Cell(segment="pro", arm="b", holdback=False, sums=_one_unit(), lags=[{17: 1}, {17: 1}]),
     event_ts=_TS + 12,
     epoch=int(_TS) * 1000,
 )
@@ -195,7 +195,7 @@ def json_schema(record: Record) -> dict[str, Any]:
         "title": record.struct.__name__,
         "description": f"{inspect.cleandoc(record.struct.__doc__ or '')}",
         "$ref": schema["$ref"],
-        "examples": [msgspec.to_builtins(record.example)],
+        "examples": [msgspec.to_builtins(record.example, str_keys=True)],
         "$defs": {name: _tidy(definition) for name, definition in schema["$defs"].items()},
     }
 
@@ -264,7 +264,7 @@ def _message(record: Record) -> dict[str, Any]:
             "schema": {"$ref": f"./{record.name}.schema.json"},
         },
         "bindings": {"kafka": {"key": {"type": "string", "description": record.key}}},
-        "examples": [{"name": record.name, "payload": msgspec.to_builtins(record.example)}],
+        "examples": [{"name": record.name, "payload": msgspec.to_builtins(record.example, str_keys=True)}],
     }
 
 

@@ -13,6 +13,7 @@ from itertools import chain, zip_longest
 from operator import add, neg, sub
 from typing import NamedTuple
 
+from allocator.delay import LAG_BINS
 from allocator.evidence import Evidence
 from allocator.experiment import Experiment
 from allocator.holdback import Cohorts
@@ -23,7 +24,9 @@ from streams.records import COUNTERS, Cell, Partial
 __all__ = ["Totals"]
 
 _Lags = dict[str, list[list[int]]]
-"""By arm and metric."""
+"""By arm and metric, of every bin."""
+_Counts = list[dict[int, int]]
+"""By metric, of the bins that have any."""
 
 
 class _Place(NamedTuple):
@@ -41,7 +44,7 @@ class _Known(NamedTuple):
 
     seq: int
     sums: list[int]
-    lags: list[list[int]]
+    lags: _Counts
 
 
 _NOTHING = _Known(0, [], [])
@@ -71,21 +74,20 @@ class _Sums:
         if was.lags != now.lags:
             self._move_lags(at, was.lags, now.lags)
 
-    def _move_lags(self, at: _Place, was: list[list[int]], now: list[list[int]]) -> None:
-        """Few bins change from one partial to the next, so they are looked for."""
-        nothing: list[int] = []
+    def _move_lags(self, at: _Place, was: _Counts, now: _Counts) -> None:
+        nothing: dict[int, int] = {}
         of_all, of_period = (known.setdefault(at.arm, []) for known in (self.all_lags, self.lags.setdefault(at.period, {})))
         for j, (row, before) in enumerate(zip_longest(now, was, fillvalue=nothing)):
             for rows in (of_all, of_period):
                 if j == len(rows):
                     rows.append([])
-                if len(rows[j]) < len(row):
-                    rows[j] = [0] * len(row)
+                if row and not rows[j]:
+                    rows[j] = [0] * LAG_BINS
             if row != before:
-                for i, (n, m) in enumerate(zip_longest(row, before, fillvalue=0)):
-                    if n != m:
-                        of_all[j][i] += n - m
-                        of_period[j][i] += n - m
+                for i in before | row:
+                    more = row.get(i, 0) - before.get(i, 0)
+                    of_all[j][i] += more
+                    of_period[j][i] += more
 
 
 class Totals:

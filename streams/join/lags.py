@@ -13,15 +13,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from allocator.delay import LAG_BINS
 from streams.join.cells import CellName
 
 __all__ = ["LAGS_PREFIX", "Lags"]
 
 LAGS_PREFIX = b"\x00late"
 
-Rows = defaultdict[int, list[int]]
-"""By place of the metric."""
+Rows = defaultdict[int, defaultdict[int, int]]
+"""By place of the metric, counts by bin: few bins have any."""
 
 
 class Lags:
@@ -36,10 +35,10 @@ class Lags:
         """The next cell, by number."""
         self.of.append(self._untrained if cell.holdback else _rows())
 
-    def of_cell(self, cell: int) -> list[list[int]]:
+    def of_cell(self, cell: int) -> list[dict[int, int]]:
         """The wire form, by metric; empty if there are none."""
         rows = self.of[cell]
-        return [rows.get(j, []) for j in range(max(rows) + 1)] if rows and rows is not self._untrained else []
+        return [rows.get(j, {}) for j in range(max(rows) + 1)] if rows and rows is not self._untrained else []
 
     def drain(self, cells: Iterable[int], keys: list[bytes], values: list[bytes | None]) -> None:
         """Append as changelog records what there is of these cells."""
@@ -52,9 +51,10 @@ class Lags:
         """Take over what `drain` wrote, once every cell was added."""
         for key, value in records:
             cell = int.from_bytes(key[len(LAGS_PREFIX) :], "big")
-            found = msgspec.json.decode(value, type=list[list[int]])
-            self.of[cell].update((j, row) for j, row in enumerate(found) if row)
+            for j, row in enumerate(msgspec.json.decode(value, type=list[dict[int, int]])):
+                if row:
+                    self.of[cell][j].update(row)
 
 
 def _rows() -> Rows:
-    return defaultdict(lambda: [0] * LAG_BINS)
+    return defaultdict(lambda: defaultdict(int))

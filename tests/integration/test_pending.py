@@ -58,7 +58,7 @@ async def test_an_arm_that_answers_late_keeps_its_share(kafka: Broker, worker: W
     assert 0 < rows["b"]["pending"] < 300
     newest = [partial for partial in partials(kafka.bootstrap, PREFIX) if partial.experiment == name]
     cells = [partial.cell for partial in newest if partial.cell is not None]
-    counted = {arm: sum(sum(map(sum, cell.lags)) for cell in cells if cell.arm == arm) for arm in sent}
+    counted = {arm: sum(sum(row.values()) for cell in cells if cell.arm == arm for row in cell.lags) for arm in sent}
     assert counted == sent
     assert all(p.read_until for p in newest if p.period == COUNTERS)
 

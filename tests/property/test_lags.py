@@ -68,7 +68,8 @@ def lags_of(partition: Partition) -> Counts:
     found: Counts = {}
     for cell, name in enumerate(partition.fold.cells.names):
         if rows := partition.fold.lags.of_cell(cell):
-            found.setdefault((name.experiment, name.period), {})[name.arm] = [*rows, [], []][:2]
+            dense = [[row.get(i, 0) for i in range(LAG_BINS)] if row else [] for row in (*rows, {}, {})]
+            found.setdefault((name.experiment, name.period), {})[name.arm] = dense[:2]
     return found
 
 

@@ -31,7 +31,7 @@ places = st.just(NO_CELL) | st.tuples(
 )
 # Often the same as before, as where a correction takes back what it was told.
 sums = st.sampled_from([[k] * LENGTH for k in (0, 1, 2**70)]) | st.lists(st.integers(0, 2**70), min_size=LENGTH, max_size=LENGTH)
-lags = st.lists(st.sampled_from([[1] * LAG_BINS, [2] * LAG_BINS, []]), max_size=2)
+lags = st.lists(st.dictionaries(st.sampled_from([0, 1, LAG_BINS - 1]), st.integers(1, 5)), max_size=2)
 counters = st.dictionaries(st.sampled_from(["exposures.applied", "rewards.applied", "rewards.waiting"]), st.integers(1, 10**6))
 
 
@@ -79,7 +79,7 @@ def summed(partials: list[Partial]) -> tuple[object, ...]:
     held_back = {phase: [0] * LENGTH for phase in PHASES}
     total: dict[str, int] = defaultdict(int)
     inputs: dict[str, int] = defaultdict(int)
-    late: Counter[tuple[int, str, int]] = Counter()
+    late: Counter[tuple[int, str, int, int]] = Counter()
     for p in newest.values():
         inputs[str(p.partition)] = max(inputs[str(p.partition)], p.seq)
         for name, n in p.counters.items():
@@ -87,18 +87,19 @@ def summed(partials: list[Partial]) -> tuple[object, ...]:
         if p.cell is not None:
             into = held_back[p.phase] if p.cell.holdback else arms[p.phase, p.cell.arm]
             into[:] = [a + b for a, b in zip(into, p.cell.sums, strict=True)]
-            late.update({(p.phase, p.cell.arm, j): sum(row) for j, row in enumerate(p.cell.lags)})
+            late.update({(p.phase, p.cell.arm, j, i): n for j, row in enumerate(p.cell.lags) for i, n in row.items()})
     return {of: row for of, row in arms.items() if any(row)}, held_back, dict(total), dict(inputs), +late
 
 
 def read(totals: Totals) -> tuple[object, ...]:
     arms: dict[tuple[int, str], list[int]] = {}
-    held_back, late = {}, Counter[tuple[int, str, int]]()
+    held_back, late = {}, Counter[tuple[int, str, int, int]]()
     for chat in CHATS:
         evidence = totals.training(chat)
         arms.update({(chat.phase, arm): list(m.sums) for arm, m in zip(chat.arm_ids, evidence.total, strict=True)})
         held_back[chat.phase] = list(totals.held_back(chat).sums)
-        late.update({(chat.phase, arm, j): sum(row) for arm, rows in evidence.all_lags.items() for j, row in enumerate(rows)})
+        for arm, rows in evidence.all_lags.items():
+            late.update({(chat.phase, arm, j, i): n for j, row in enumerate(rows) for i, n in enumerate(row)})
     return {of: row for of, row in arms.items() if any(row)}, held_back, totals.counters(), totals.inputs(), +late
 
 
@@ -134,8 +135,8 @@ def test_units_held_back_train_nothing(partials: list[Partial]) -> None:
     with_them, without = Totals(), Totals()
     for each in partials:
         with_them.replace(each)
-        if each.cell is None or not each.cell.holdback:
-            without.replace(each)
+        held_back = each.cell is not None and each.cell.holdback  # without it, what it says of the partition's epoch stays
+        without.replace(msgspec.structs.replace(each, cell=None, period=COUNTERS) if held_back else each)
     for chat in CHATS:
         one, other = with_them.training(chat), without.training(chat)
         assert (one.total, one.lags, one.read_until) == (other.total, other.lags, other.read_until)

@@ -91,7 +91,7 @@ def test_lags_are_counted_under_a_cap_and_not_where_units_are_excluded() -> None
         for ts in (1002.0, 1003.0):  # beyond the cap rewards still come
             partition.chunk(spend(4.0, ts))
         [rows] = map(partition.fold.lags.of_cell, range(len(partition.fold.cells.names)))
-        assert sum(rows[1] if len(rows) > 1 else []) == lags
+        assert sum(rows[1].values() if len(rows) > 1 else []) == lags
 
 
 # -- read out --------------------------------------------------------------------------------------------------------------------

@@ -36,7 +36,13 @@ def counters(seq: int, partition: int = 0, **fields: Any) -> Partial:
 
 
 def cell(
-    arm: str, n: int = 0, successes: int = 0, *, segment: str = "", holdback: bool = False, lags: list[list[int]] | None = None
+    arm: str,
+    n: int = 0,
+    successes: int = 0,
+    *,
+    segment: str = "",
+    holdback: bool = False,
+    lags: list[dict[int, int]] | None = None,
 ) -> Cell:
     return Cell(segment, arm, holdback, units(n, successes), lags or [])
 
@@ -187,23 +193,23 @@ def late(bin_: int, count: int = 1) -> list[int]:
 
 def test_lags_add_up_over_partitions_by_period_arm_and_metric() -> None:
     totals = taking(
-        partial(1, cell("a", lags=[late(3)], segment="pro"), period=1),
-        partial(1, cell("a", lags=[[], late(4)]), period=1),
-        partial(1, cell("a", lags=[[], late(4, 2)]), period=1, partition=1),
-        partial(1, cell("b", lags=[late(0)]), period=1, partition=1),
-        partial(1, cell("a", lags=[late(3, 5)]), period=2),
+        partial(1, cell("a", lags=[{3: 1}], segment="pro"), period=1),
+        partial(1, cell("a", lags=[{}, {4: 1}]), period=1),
+        partial(1, cell("a", lags=[{}, {4: 2}]), period=1, partition=1),
+        partial(1, cell("b", lags=[{0: 1}]), period=1, partition=1),
+        partial(1, cell("a", lags=[{3: 5}]), period=2),
     )
     found = totals.training(CHAT)
     assert found.lags == {1: {"a": [late(3), late(4, 3)], "b": [late(0)]}, 2: {"a": [late(3, 5)]}}
     assert found.every_lag == {"a": [late(3, 6), late(4, 3)], "b": [late(0)]}
     assert dataclasses.replace(found, all_lags=None).every_lag == found.every_lag
-    totals.replace(partial(2, cell("a", lags=[late(3, 2)], segment="pro"), period=1))
+    totals.replace(partial(2, cell("a", lags=[{3: 2}], segment="pro"), period=1))
     assert totals.training(CHAT).every_lag == {"a": [late(3, 7), late(4, 3)], "b": [late(0)]}
 
 
 def test_lags_of_a_state_begun_anew_replace_those_before() -> None:
     totals = taking(
-        partial(9, cell("a", lags=[late(3)]), period=1, epoch=1), partial(1, cell("a", lags=[late(5)]), period=2, epoch=2)
+        partial(9, cell("a", lags=[{3: 1}]), period=1, epoch=1), partial(1, cell("a", lags=[{5: 1}]), period=2, epoch=2)
     )
     assert totals.training(CHAT).every_lag == {"a": [late(5)]}
 
