@@ -46,7 +46,10 @@ PARTIALS_PER_PUBLICATION_MIN = 2
 PARTIALS_MAX = 10_000
 """In one commit, so that a worker that starts, and publishes everything, does so in commits that fit."""
 PARTIALS_SHARE = 0.06
-"""Of a partition's time that may go into making partials; where it would be more, they go out less often, down to the least."""
+"""Of a partition's time that may go into making partials; where it would be more, they go out less often, down to the least.
+
+While more than a chunk waits, what goes out is old already: once a publication is enough then, and leaves more time to catch up.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ class JoinAgent:
         self._dirty: dict[tuple[str, int], None] = {}
         """The (experiment, cell) pairs whose partials are to go out, in the order in which they changed first."""
         self._published_at = self._committed_at = 0.0
-        self._interval_s = self._least_s = self._most_s = settings.partials_interval_s
+        self._interval_s = self._least_s = self._most_s = self._behind_s = settings.partials_interval_s
+        self._behind = False
         self._specs_seen = -1
         self._given_up: dict[str, None] = {}
         self._warned = False
@@ -104,6 +108,7 @@ class JoinAgent:
         self._take_specs()
         exposures, rewards = (queues[topic] for topic in self._topics)
         records, since_commit_s = max(exposures.records, rewards.records), time.monotonic() - self._committed_at
+        self._behind = records > self._settings.chunk_records_max
         if wait_s := linger_s(records, self._settings.chunk_records_max, self._interval_s - since_commit_s):
             return wait_s
         chunk = cut(exposures, rewards, self._settings.chunk_records_max, self._at_end, self._topics)
@@ -142,6 +147,7 @@ class JoinAgent:
             least_s = self._settings.partials_interval_s
             self._interval_s = self._least_s = max(least_s, shortest_s / PARTIALS_PER_PUBLICATION)
             self._most_s = max(least_s, shortest_s / PARTIALS_PER_PUBLICATION_MIN)
+            self._behind_s = max(least_s, shortest_s)
 
     async def _await_specs(self, chunk: Chunk) -> None:
         """Give a spec time to arrive when an event is ahead of it; once a name, so that a wrong one cannot stall everything."""
@@ -261,7 +267,7 @@ class JoinAgent:
         self._dirty.update(dict.fromkeys(changed))
 
     def _partials_due(self) -> bool:
-        return time.monotonic() - self._published_at >= self._interval_s
+        return time.monotonic() - self._published_at >= (self._behind_s if self._behind else self._interval_s)
 
     def _partial(self, key: str, cell: int) -> Output:
         """Of a cell of the experiment and phase, or of the experiment's counters."""
